@@ -50,8 +50,10 @@ func (g *generator) complete(i int) error {
 // dispatch does for connection i what it has become ready for.
 func (g *generator) dispatch(i int, ready poller.Readiness) error {
 	c := &g.conns[i]
-	if ready&poller.Readable != 0 {
-		if err := g.pull(i, c); err != nil {
+	ended := ready&(poller.ReadClosed|poller.Closed) != 0
+	for more := ready&poller.Readable != 0; more; {
+		var err error
+		if more, err = g.pull(i, c, ended); err != nil {
 			return err
 		}
 	}
@@ -78,29 +80,32 @@ func (g *generator) push(i int, c *conn) error {
 	return nil
 }
 
-// pull reads and checks what has come back. It asks for one byte more than is due: so every read is short, which
-// proves that the socket is drained, and a surplus byte cannot hide in the next batch.
-func (g *generator) pull(i int, c *conn) error {
+// pull reads once and checks what has come back; more says that it must be called again. It asks for one byte more than
+// is due, so a surplus byte cannot hide in the next batch, and a read of the last byte due is short. A short read has
+// drained the socket, unless the peer's end lies behind the data: no further event would tell of that.
+func (g *generator) pull(i int, c *conn, ended bool) (more bool, err error) {
 	want := c.batch[c.got:c.sent]
-	n, errno := g.kernel.Recv(c.fd, g.buf[:len(want)+1])
+	asked := min(len(want)+1, len(g.buf))
+	n, errno := g.kernel.Recv(c.fd, g.buf[:asked])
 	switch {
 	case errno == syscall.EAGAIN:
-		return nil
+		return false, nil
 	case errno == syscall.EINTR:
-		return g.pull(i, c)
+		return true, nil
 	case errno != 0:
-		return g.fault(i, os.NewSyscallError("recv", errno))
+		return false, g.fault(i, os.NewSyscallError("recv", errno))
 	case n == 0:
-		return g.fault(i, fmt.Errorf("%w after %d of %d bytes of a batch", errClosedByServer, c.got, len(c.batch)))
+		return false, g.fault(i, fmt.Errorf("%w after %d of %d bytes of a batch", errClosedByServer, c.got, len(c.batch)))
 	}
 	c.heard = g.now
-	if err := checkReply(g.buf[:n], want); err != nil {
-		return g.fault(i, fmt.Errorf("byte %d of a batch of %d: %w", c.got+err.at+1, len(c.batch), err))
+	if wrong := checkReply(g.buf[:n], want); wrong != nil {
+		return false, g.fault(i, fmt.Errorf("byte %d of a batch of %d: %w", c.got+wrong.at+1, len(c.batch), wrong))
 	}
+	more = ended || n == asked
 	if c.got += n; c.got == len(c.batch) {
-		return g.complete(i)
+		return more, g.complete(i)
 	}
-	return nil
+	return more, nil
 }
 
 // replyError says how a reply differs from what was sent.

@@ -24,7 +24,7 @@ type generator struct {
 	ctx    context.Context
 
 	events []poller.Event
-	buf    []byte // what arrives: one byte more than a batch, so that a surplus shows
+	buf    []byte // what arrives: one byte more than a batch, or as much as one read can take
 	now    int64  // kernel time at the begin of this iteration, ns
 
 	phase    phase
@@ -55,7 +55,7 @@ func newGenerator(o *LoadOptions, addr netip.AddrPort) (*generator, error) {
 		poller: p,
 		conns:  make([]conn, o.Conns),
 		events: make([]poller.Event, 256),
-		buf:    make([]byte, o.Size*o.Pipeline+1),
+		buf:    make([]byte, min(o.Size*o.Pipeline+1, sys.MaxTransfer)),
 	}
 	all := patterns(o.Size, o.Pipeline, o.Lines)
 	for i := range g.conns {

@@ -40,7 +40,11 @@ func (s *ScenarioReport) table(out *strings.Builder) {
 				continue
 			}
 			stat := engine.Summary[m.name]
-			row = append(row, fmt.Sprintf("%s (%.2f)", significant(stat.Median, m.digits), stat.Ratio))
+			cell := significant(stat.Median, m.digits)
+			if stat.Ratio != 0 {
+				cell += fmt.Sprintf(" (%.2f)", stat.Ratio)
+			}
+			row = append(row, cell)
 		}
 		rows = append(rows, row)
 	}
