@@ -14,8 +14,8 @@ type Machine struct {
 	Arch       string `json:"arch"`
 	Kernel     string `json:"kernel"`
 	CPU        string `json:"cpu"`
-	Cores      int    `json:"cores"` // that this process may use
-	GOMAXPROCS int    `json:"gomaxprocs"`
+	Cores      int    `json:"cores"`      // that this process may use
+	GOMAXPROCS int    `json:"gomaxprocs"` // of the servers
 	Go         string `json:"go"`
 	Version    string `json:"version"`
 	Revision   string `json:"vcs_revision"`

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
+	os.Chmod(dir, 0o755) // TestPrivilegedPort runs it as another user
 	strand = filepath.Join(dir, "strand")
 	build := exec.Command("go", "build", "-o", strand, ".")
 	build.Stderr = os.Stderr
@@ -48,9 +49,8 @@ type outcome struct {
 	stdout, stderr string
 }
 
-func run(t *testing.T, program string, args ...string) outcome {
+func run(t *testing.T, cmd *exec.Cmd) outcome {
 	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		require.ErrorAs(t, err, new(*exec.ExitError))
@@ -70,11 +70,11 @@ func requireUsage(t *testing.T, o outcome, words ...string) {
 }
 
 func TestHelpAndVersion(t *testing.T) {
-	o := run(t, strand, "--version")
+	o := run(t, exec.Command(strand, "--version"))
 	require.Equal(t, 0, o.code)
 	require.Regexp(t, `^strand \S+ go\S+\n$`, o.stdout)
 	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"bench", "--help"}} {
-		o := run(t, strand, args...)
+		o := run(t, exec.Command(strand, args...))
 		require.Equal(t, 0, o.code)
 		require.Contains(t, o.stdout, "Usage: strand")
 		require.NotContains(t, o.stdout, "until-eof")
@@ -110,21 +110,25 @@ func TestBadUsage(t *testing.T) {
 		{"bench --json /nonexistent/result.json", []string{"bench: json: ", "/nonexistent/result.json", "no such file or directory"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
-			requireUsage(t, run(t, strand, strings.Fields(c.args)...), c.words...)
+			requireUsage(t, run(t, exec.Command(strand, strings.Fields(c.args)...)), c.words...)
 		})
 	}
 }
 
 func TestPrivilegedPort(t *testing.T) {
-	if listener, err := net.Listen("tcp", "127.0.0.1:81"); err == nil {
-		listener.Close()
-		t.Skip("this user may bind a privileged port")
+	cmd := exec.Command(strand, "serve", "--addr", "127.0.0.1:81")
+	if os.Getuid() == 0 {
+		const nobody = 65534
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
-	requireUsage(t, run(t, strand, "serve", "--addr", "127.0.0.1:81"), "serve: listen tcp 127.0.0.1:81", "permission denied")
+	if start, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err != nil || strings.TrimSpace(string(start)) != "1024" {
+		t.Skip("port 81 may not be privileged here")
+	}
+	requireUsage(t, run(t, cmd), "serve: listen tcp 127.0.0.1:81: bind: permission denied")
 }
 
 func TestTooFewDescriptors(t *testing.T) {
-	o := run(t, "sh", "-c", `ulimit -n 64; exec "$0" bench --conns 10,1000`, strand)
+	o := run(t, exec.Command("sh", "-c", `ulimit -n 64; exec "$0" bench --conns 10,1000`, strand))
 	requireUsage(t, o, "bench: conns: 1000 connections need 1032 file descriptors, but only 64 are allowed")
 }
 
@@ -234,7 +238,7 @@ func TestServeUntilEOF(t *testing.T) {
 
 func TestBench(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "result.json")
-	o := run(t, strand, "bench", "--engines", "net", "--conns", "1,3", "--duration", "50ms", "--rounds", "2", "--json", path)
+	o := run(t, exec.Command(strand, "bench", "--engines", "net", "--conns", "1,3", "--duration", "50ms", "--rounds", "2", "--json", path))
 	require.Equal(t, 0, o.code, o.stderr)
 	require.Contains(t, o.stderr, "run 1 of 6")
 	for _, words := range []string{"echo, 1 connection, 64 B", "echo, 3 connections, 64 B", "line, 3 connections, 64 B, 16 messages a batch"} {
