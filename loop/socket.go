@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/strand-net/strand/poller"
+	"github.com/strand-net/strand/poller/sys"
 )
 
 // ErrNotReady is returned by a Socket's calls when there is nothing to read or no room to write: wait for the
@@ -120,9 +121,9 @@ func (s *Socket) Recv(p []byte) (int, error) {
 		n, errno := s.loop.engine.kernel.Recv(s.fd, p)
 		switch {
 		case errno == 0 && n > 0:
-			// What came is less than what was asked for, so there is no more: the next arrival is a new edge, and
-			// asking again would only bring EAGAIN.
-			if n == len(p) || s.marks.Load() != 0 {
+			// What came is less than what the kernel was asked for, so there is no more: the next arrival is a new edge,
+			// and asking again would only bring EAGAIN.
+			if n == min(len(p), sys.MaxTransfer) || s.marks.Load() != 0 {
 				s.reopen(ReadSide)
 			}
 			return n, nil

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// netBuffer is what each connection reads with, in bytes.
+const netBuffer = MaxLine
+
 // netServer is the idiomatic server on package net: a goroutine for each connection.
 type netServer struct {
 	listener net.Listener
@@ -35,7 +38,7 @@ func listenNet(o Options) (Server, error) {
 }
 
 func netEcho(conn net.Conn) {
-	buf := make([]byte, bufferSize)
+	buf := make([]byte, netBuffer)
 	for {
 		n, err := conn.Read(buf)
 		if n > 0 {
@@ -51,7 +54,7 @@ func netEcho(conn net.Conn) {
 
 // netLine is naive on purpose: one Write, and so one system call, for each line.
 func netLine(conn net.Conn) {
-	reader := bufio.NewReaderSize(conn, bufferSize)
+	reader := bufio.NewReaderSize(conn, netBuffer)
 	for {
 		line, err := reader.ReadSlice('\n')
 		if err != nil {

@@ -31,11 +31,9 @@ const (
 	CarrierChannel = "channel"
 )
 
-// bufferSize is what each connection reads with, on every engine, in bytes. A longer line ends its connection.
-const bufferSize = 4096
-
-// MaxLine is the longest line, with its newline, that protocol line takes; in bytes.
-const MaxLine = bufferSize
+// MaxLine is the longest line, with its newline, that protocol line takes on every engine, in bytes. One that is longer
+// than an engine's own buffer ends its connection.
+const MaxLine = 4096
 
 // Options says what to serve and where.
 type Options struct {
@@ -52,30 +50,22 @@ type Server interface {
 	Addr() net.Addr
 	// Serve accepts and serves until Shutdown or Close, and then returns nil. It may be called once.
 	Serve() error
-	// Shutdown stops accepting and waits until every connection has ended. When ctx is done first, it closes those
-	// that are left and returns the error of ctx.
+	// Shutdown stops accepting and waits until every connection has ended; engine coserver ends those that are idle.
+	// When ctx is done first, it closes those that are left and returns the error of ctx.
 	Shutdown(ctx context.Context) error
 	// Close stops accepting and closes every connection.
 	Close() error
 }
 
-// engines has a function for every engine that is built in, and nil for one that is only known by name.
+// engines are the engines by name.
 var engines = map[string]func(Options) (Server, error){
 	EngineNet:      listenNet,
-	EngineCoserver: nil,
-	EngineLoop:     nil,
+	EngineCoserver: listenCoserver,
+	EngineLoop:     listenLoop,
 }
 
-// Engines returns the names of the engines that are built in, net first: it is what the others are compared with.
-func Engines() []string {
-	var names []string
-	for _, name := range []string{EngineNet, EngineCoserver, EngineLoop} {
-		if engines[name] != nil {
-			names = append(names, name)
-		}
-	}
-	return names
-}
+// Engines returns the names of the engines, net first: it is what the others are compared with.
+func Engines() []string { return []string{EngineNet, EngineCoserver, EngineLoop} }
 
 // Protos returns the names of the protocols.
 func Protos() []string { return []string{ProtoEcho, ProtoLine} }
@@ -90,12 +80,10 @@ func Listen(o Options) (Server, error) {
 
 // Validate reports the first field that cannot be served.
 func (o Options) Validate() error {
-	listen, known := engines[o.Engine]
+	_, known := engines[o.Engine]
 	switch {
 	case !known:
 		return fmt.Errorf("engine: unknown engine %q (there are: %s, %s, %s)", o.Engine, EngineNet, EngineCoserver, EngineLoop)
-	case listen == nil:
-		return fmt.Errorf("engine: engine %s is not built in yet", o.Engine)
 	case !slices.Contains(Protos(), o.Proto):
 		return fmt.Errorf("proto: unknown protocol %q (there are: %s)", o.Proto, strings.Join(Protos(), ", "))
 	case o.Loops < 0:
