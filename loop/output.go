@@ -99,7 +99,8 @@ func (c *Conn) flush() {
 	}
 	s := &c.socket
 	var err error
-	if c.out.size() > 0 {
+	peak := c.out.size()
+	if peak > 0 {
 		var n int
 		n, err = s.Send(c.out.data[c.out.sent:])
 		c.out.sent += n
@@ -123,16 +124,22 @@ func (c *Conn) flush() {
 	if left > 0 && !s.Arm(WriteSide) && s.gates[WriteSide].state.Load() == gateReady {
 		s.loop.Post((*flushing)(c)) // room came up between the two
 	}
-	c.tellPressure(left)
+	c.tellPressure(peak)
 }
 
-// tellPressure calls the handler when the queue has crossed a mark.
-func (c *Conn) tellPressure(queued int) {
-	high := queued > c.service.HighWater || c.high && queued > c.service.LowWater
-	if high == c.high {
-		return
+// tellPressure calls the handler when the queue has crossed a mark: peak is what was queued before the flush. A queue that was high and is empty at once is both: whoever was refused a Write waits to hear that it is low.
+func (c *Conn) tellPressure(peak int) {
+	if !c.high && peak > c.service.HighWater {
+		c.high = true
+		c.callPressure(true)
 	}
-	c.high = high
+	if c.high && c.Queued() <= c.service.LowWater {
+		c.high = false
+		c.callPressure(false)
+	}
+}
+
+func (c *Conn) callPressure(high bool) {
 	if handler, ok := c.service.Handler.(PressureHandler); ok {
 		c.callback(func() { handler.OnPressure(c, high) })
 	}
