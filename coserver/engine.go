@@ -53,7 +53,11 @@ func NewEngine(config EngineConfig) (*Engine, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	loops, err := loop.NewEngine(loop.Config{Loops: config.Loops, Logger: config.Logger})
+	return newEngine(config, loop.Config{Loops: config.Loops, Logger: config.Logger})
+}
+
+func newEngine(config EngineConfig, loopConfig loop.Config) (*Engine, error) {
+	loops, err := loop.NewEngine(loopConfig)
 	if err != nil {
 		return nil, err
 	}

@@ -93,11 +93,13 @@ func (c *Conn) WriteReady() {
 
 // flush sends what is queued, as much as there is room for. Loop goroutine only; mu is held, and released on return.
 func (c *Conn) flush() {
+	s := &c.socket
 	if c.ended {
+		c.out.drop()
+		c.out.giveBack(s.loop)
 		c.mu.Unlock()
 		return
 	}
-	s := &c.socket
 	var err error
 	peak := c.out.size()
 	if peak > 0 {

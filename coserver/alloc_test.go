@@ -1,0 +1,34 @@
+package coserver_test
+
+import (
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/strand-net/strand/coserver"
+)
+
+// An echo allocates nothing, whatever carries the handler.
+func TestEchoDoesNotAllocate(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		for name, handler := range map[string]func(*coserver.Conn) error{"Next": echoNext, "Read": echoRead, "ReadSlice": echoLine} {
+			t.Run(name, func(t *testing.T) {
+				c := dial(t, start(t, &coserver.Server{Handler: handler, Carrier: carrier}, "tcp"))
+				message, answer := make([]byte, 64), make([]byte, 64)
+				for i := range message {
+					message[i] = '\n'
+				}
+				allocs := testing.AllocsPerRun(2000, func() {
+					if _, err := c.Write(message); err != nil {
+						t.Error(err)
+					}
+					if _, err := io.ReadFull(c, answer); err != nil {
+						t.Error(err)
+					}
+				})
+				require.Zero(t, allocs)
+			})
+		}
+	})
+}

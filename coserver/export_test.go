@@ -1,0 +1,13 @@
+package coserver
+
+import (
+	"log/slog"
+
+	"github.com/strand-net/strand/loop"
+	"github.com/strand-net/strand/poller/sys"
+)
+
+// NewEngineOn returns an engine of one loop on a kernel of the test's.
+func NewEngineOn(kernel sys.Kernel) (*Engine, error) {
+	return newEngine(EngineConfig{MaxGoroutines: 1000}, loop.Config{Loops: 1, Kernel: kernel, Logger: slog.New(slog.DiscardHandler)})
+}
