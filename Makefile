@@ -1,0 +1,46 @@
+# make check is what must pass; .ci/run calls it. Every tool is fetched by its exact version.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+FUZZTIME   ?= 5s
+COUNT      ?= 1
+
+.PHONY: check fmt vet lint deps cross test race procs fuzz smoke bench bench-compare
+
+check: fmt vet lint deps cross race procs fuzz smoke
+
+fmt: ## every file is formatted
+	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -n 40; exit 1; }
+
+vet:
+	go vet ./...
+
+lint:
+	go run $(STATICCHECK) ./...
+
+deps: ## who may know whom (docs/design.md)
+	.ci/deps
+
+cross: ## every platform compiles, tests included
+	.ci/cross
+
+test:
+	go test -count=$(COUNT) ./...
+
+race:
+	go test -race -count=$(COUNT) -timeout 8m ./...
+
+procs: ## the engine on other numbers of processors
+	GOMAXPROCS=1 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
+	GOMAXPROCS=4 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
+
+fuzz: ## each fuzz target for a short while
+	FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+smoke: ## the main path: the comparison runs and every byte is right
+	go run ./cmd/strand bench --quick
+
+bench:
+	go run ./cmd/strand bench
+
+bench-compare: ## the micro-benchmarks and the echo of this tree against REF
+	BENCHSTAT=$(BENCHSTAT) .ci/bench-compare $(REF)
