@@ -2,6 +2,7 @@ package sys
 
 import (
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -74,6 +75,8 @@ type epollParker struct {
 	raw   syscall.RawConn
 	ready func(uintptr) bool
 	timed bool // a deadline is set on file
+
+	closed atomic.Bool // Close has begun: what fails from now on fails for that reason
 }
 
 func (host) NewParker(epfd int, poll func() bool) (Parker, error) {
@@ -100,15 +103,27 @@ func (p *epollParker) Park(timeout time.Duration) error {
 	if timeout >= 0 {
 		p.timed = true
 		if err := p.file.SetReadDeadline(time.Now().Add(timeout)); err != nil {
-			return err
+			return p.reason(err)
 		}
 	} else if p.timed {
 		p.timed = false
 		if err := p.file.SetReadDeadline(time.Time{}); err != nil {
-			return err
+			return p.reason(err)
 		}
 	}
-	return p.raw.Read(p.ready)
+	return p.reason(p.raw.Read(p.ready))
 }
 
-func (p *epollParker) Close() error { return p.file.Close() }
+// reason names a closed file: SetReadDeadline and RawConn.Read of an os.File let out the unexported error that
+// package os has for it, which is not os.ErrClosed.
+func (p *epollParker) reason(err error) error {
+	if err != nil && p.closed.Load() {
+		return os.ErrClosed
+	}
+	return err
+}
+
+func (p *epollParker) Close() error {
+	p.closed.Store(true)
+	return p.file.Close()
+}
