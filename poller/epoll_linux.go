@@ -26,7 +26,7 @@ type epoll struct {
 
 	mu     sync.RWMutex // held while epfd or wakefd is used by anything but Wait, so that Close can close them
 	wakefd int
-	closed bool
+	closed atomic.Bool // written with mu held
 
 	// Only the goroutine in Wait uses what follows.
 	ready []unix.EpollEvent
@@ -85,7 +85,7 @@ func (e *epoll) Remove(fd int) error { return e.control(unix.EPOLL_CTL_DEL, fd, 
 func (e *epoll) control(op, fd int, token Token, events uint32) error {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if e.closed {
+	if e.closed.Load() {
 		return ErrClosed
 	}
 	event := unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(token), Pad: int32(token >> 32)}
@@ -97,6 +97,9 @@ func (e *epoll) control(op, fd int, token Token, events uint32) error {
 
 func (e *epoll) Wait(events []Event, timeout time.Duration) (int, error) {
 	if len(events) == 0 {
+		if e.closed.Load() {
+			return 0, ErrClosed
+		}
 		return 0, os.NewSyscallError("epoll_wait", syscall.EINVAL)
 	}
 	if len(e.ready) < len(events) {
@@ -106,7 +109,7 @@ func (e *epoll) Wait(events []Event, timeout time.Duration) (int, error) {
 	e.n, e.errno = 0, 0
 	if timeout == 0 {
 		e.mu.RLock()
-		if e.closed {
+		if e.closed.Load() {
 			e.mu.RUnlock()
 			return 0, ErrClosed
 		}
@@ -171,11 +174,14 @@ func readiness(events uint32) Readiness {
 
 func (e *epoll) Wake() error {
 	if !e.pending.CompareAndSwap(false, true) {
+		if e.closed.Load() { // then no Wait will clear pending any more
+			return ErrClosed
+		}
 		return nil
 	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if e.closed {
+	if e.closed.Load() {
 		return ErrClosed
 	}
 	// EAGAIN means that the counter is at its maximum: it has been signalled, as it should be.
@@ -189,10 +195,10 @@ func (e *epoll) Wake() error {
 func (e *epoll) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.closed.Load() {
 		return ErrClosed
 	}
-	e.closed = true
+	e.closed.Store(true)
 	err := e.parker.Close()
 	e.kernel.Close(e.wakefd)
 	return err
