@@ -107,24 +107,34 @@ func (e *epoll) Wait(events []Event, timeout time.Duration) (int, error) {
 	}
 	e.ready = e.ready[:len(events)]
 	e.n, e.errno = 0, 0
-	if timeout == 0 {
-		e.mu.RLock()
-		if e.closed.Load() {
-			e.mu.RUnlock()
-			return 0, ErrClosed
-		}
-		e.fetch()
-		e.mu.RUnlock()
-	} else if err := e.parker.Park(timeout); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		if errors.Is(err, os.ErrClosed) {
-			return 0, ErrClosed
-		}
+	err := os.ErrDeadlineExceeded
+	if timeout != 0 {
+		err = e.parker.Park(timeout)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = e.look() // Park need not have looked, if the time was over before it could
+	}
+	if errors.Is(err, os.ErrClosed) {
+		err = ErrClosed
+	}
+	if err != nil {
 		return 0, err
 	}
 	if e.errno != 0 {
 		return 0, os.NewSyscallError("epoll_wait", e.errno)
 	}
 	return e.translate(events), nil
+}
+
+// look is fetch outside of Park, which keeps epfd open by itself.
+func (e *epoll) look() error {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed.Load() {
+		return ErrClosed
+	}
+	e.fetch()
+	return nil
 }
 
 // fetch asks the kernel once, and reports whether there is anything for Wait to return.

@@ -30,8 +30,9 @@ type readiness interface {
 // Parker lets a goroutine wait until an epoll instance has something to report, without holding a thread.
 type Parker interface {
 	// Park returns when poll has returned true: it calls poll at once, and again each time that the instance
-	// becomes ready. It gives up after timeout (negative: never) with os.ErrDeadlineExceeded, and when the Parker is
-	// closed with os.ErrClosed. One goroutine at a time may park.
+	// becomes ready. It gives up after timeout (negative: never) with os.ErrDeadlineExceeded, perhaps before it has
+	// called poll if the timeout is that short, and when the Parker is closed with os.ErrClosed. One goroutine at
+	// a time may park.
 	Park(timeout time.Duration) error
 	// Close closes the epoll instance and ends a Park in progress.
 	Close() error
