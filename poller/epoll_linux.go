@@ -54,7 +54,6 @@ func newEpoll(kernel sys.Kernel) (*epoll, error) {
 	parker, err := kernel.NewParker(epfd, e.fetch)
 	if err != nil {
 		kernel.Close(wakefd)
-		kernel.Close(epfd)
 		return nil, err
 	}
 	e.parker = parker

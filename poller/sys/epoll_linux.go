@@ -19,7 +19,7 @@ type readiness interface {
 	// EpollWait returns what is ready now; it does not wait (epoll_wait(2) with a timeout of 0).
 	EpollWait(epfd int, events []unix.EpollEvent) (int, syscall.Errno)
 	// NewParker takes over an epoll descriptor, so that a goroutine can wait until poll, asked each time that the
-	// descriptor becomes ready, has returned true.
+	// descriptor becomes ready, has returned true. If it fails, it has closed the descriptor.
 	NewParker(epfd int, poll func() bool) (Parker, error)
 	// Eventfd makes a non-blocking, close-on-exec event counter (eventfd(2)).
 	Eventfd() (int, syscall.Errno)
@@ -84,6 +84,7 @@ func (host) NewParker(epfd int, poll func() bool) (Parker, error) {
 	// os.NewFile registers with the runtime's poller only what is in non-blocking mode. The flag means nothing else to
 	// an epoll descriptor.
 	if err := unix.SetNonblock(epfd, true); err != nil {
+		unix.Close(epfd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	file := os.NewFile(uintptr(epfd), "epoll")
