@@ -34,6 +34,15 @@ type epoll struct {
 	errno syscall.Errno // why fetch failed
 }
 
+// wakeEvent registers the event counter. It is edge-triggered, so the counter is never read: each write to it is a new
+// edge, also when it was not 0.
+var wakeEvent = epollEvent(unix.EPOLLIN, Reserved)
+
+// epollEvent puts the token into the data of an epoll_event (epoll_ctl(2)), which unix.EpollEvent has as two halves.
+func epollEvent(events uint32, token Token) unix.EpollEvent {
+	return unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(token), Pad: int32(token >> 32)}
+}
+
 func newEpoll(kernel sys.Kernel) (*epoll, error) {
 	epfd, errno := kernel.EpollCreate()
 	if errno != 0 {
@@ -45,11 +54,11 @@ func newEpoll(kernel sys.Kernel) (*epoll, error) {
 		return nil, os.NewSyscallError("eventfd2", errno)
 	}
 	e := &epoll{kernel: kernel, epfd: epfd, wakefd: wakefd}
-	// Edge-triggered, so the counter is never read: each write to it is a new edge, also when it was not 0.
-	if err := e.control(unix.EPOLL_CTL_ADD, wakefd, Reserved, unix.EPOLLIN); err != nil {
+	event := wakeEvent
+	if errno := kernel.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, &event); errno != 0 {
 		kernel.Close(wakefd)
 		kernel.Close(epfd)
-		return nil, err
+		return nil, os.NewSyscallError("epoll_ctl", errno)
 	}
 	parker, err := kernel.NewParker(epfd, e.fetch)
 	if err != nil {
@@ -87,7 +96,7 @@ func (e *epoll) control(op, fd int, token Token, events uint32) error {
 	if e.closed.Load() {
 		return ErrClosed
 	}
-	event := unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(token), Pad: int32(token >> 32)}
+	event := epollEvent(events, token)
 	if errno := e.kernel.EpollCtl(e.epfd, op, fd, &event); errno != 0 {
 		return os.NewSyscallError("epoll_ctl", errno)
 	}
@@ -193,10 +202,16 @@ func (e *epoll) Wake() error {
 	if e.closed.Load() {
 		return ErrClosed
 	}
-	// EAGAIN means that the counter is at its maximum: it has been signalled, as it should be.
-	if errno := e.kernel.EventfdSignal(e.wakefd); errno != 0 && errno != syscall.EAGAIN {
+	call, errno := "write", e.kernel.EventfdSignal(e.wakefd)
+	if errno == syscall.EAGAIN {
+		// The counter, which nobody reads, is at its maximum. A write that fails is no edge; to modify the registration
+		// reports anew that the counter is not 0.
+		event := wakeEvent
+		call, errno = "epoll_ctl", e.kernel.EpollCtl(e.epfd, unix.EPOLL_CTL_MOD, e.wakefd, &event)
+	}
+	if errno != 0 {
 		e.pending.Store(false)
-		return os.NewSyscallError("write", errno)
+		return os.NewSyscallError(call, errno)
 	}
 	return nil
 }
