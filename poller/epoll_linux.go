@@ -110,7 +110,7 @@ func (e *epoll) Wait(events []Event, timeout time.Duration) (int, error) {
 		}
 		return 0, os.NewSyscallError("epoll_wait", syscall.EINVAL)
 	}
-	if len(e.ready) < len(events) {
+	if cap(e.ready) < len(events) {
 		e.ready = make([]unix.EpollEvent, len(events))
 	}
 	e.ready = e.ready[:len(events)]
