@@ -115,17 +115,19 @@ func (e *epoll) Wait(events []Event, timeout time.Duration) (int, error) {
 	}
 	e.ready = e.ready[:len(events)]
 	e.n, e.errno = 0, 0
-	err := os.ErrDeadlineExceeded
-	if timeout != 0 {
+	var err error
+	if timeout >= 0 {
+		// Also before Park, which need not look if the time is over before it can, and need not arm a timer if there
+		// is something already.
+		err = e.look()
+	}
+	if timeout != 0 && err == nil && e.n == 0 && e.errno == 0 {
 		err = e.parker.Park(timeout)
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = e.look() // Park need not have looked, if the time was over before it could
-	}
 	if errors.Is(err, os.ErrClosed) {
-		err = ErrClosed
+		return 0, ErrClosed
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return 0, err
 	}
 	if e.errno != 0 {
