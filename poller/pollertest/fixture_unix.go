@@ -61,7 +61,9 @@ func (f *fixture) remove(d *descriptor) {
 // wait calls Wait once, and checks what holds for every event: it carries a token that is registered, and says something.
 func (f *fixture) wait(timeout time.Duration) []poller.Event {
 	f.Helper()
+	stuck := time.AfterFunc(2*patience, func() { _ = f.poller.Close() })
 	n, err := f.poller.Wait(f.batch, timeout)
+	require.True(f, stuck.Stop(), "Wait(%v) did not return", timeout)
 	require.NoError(f, err)
 	require.LessOrEqual(f, n, len(f.batch))
 	for _, event := range f.batch[:n] {

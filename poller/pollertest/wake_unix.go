@@ -17,6 +17,7 @@ var wakeTests = []test{
 	{"WhileWaiting", testWakeWhileWaiting},
 	{"ManyAreOne", testManyWakesAreOne},
 	{"WithEvents", testWakeWithEvents},
+	{"AmongEvents", testWakeAmongEvents},
 	{"NeverLost", testWakeNeverLost},
 	{"NeverLostAmongEvents", testWakeNeverLostAmongEvents},
 }
@@ -54,7 +55,7 @@ func testManyWakesAreOne(f *fixture) {
 	}
 }
 
-// testWakeWithEvents: neither a wake-up nor an event displaces the other, however small the slice.
+// testWakeWithEvents: neither a wake-up nor an event displaces the other in a slice of one.
 func testWakeWithEvents(f *fixture) {
 	a, _ := socketPair(f)
 	f.batch = f.batch[:1]
@@ -67,6 +68,29 @@ func testWakeWithEvents(f *fixture) {
 		f.settle()
 		require.NoError(f, f.poller.Wake())
 		require.Empty(f, f.wait(-1))
+	}
+}
+
+// testWakeAmongEvents has events come before and after a wake-up, all for one batch.
+func testWakeAmongEvents(f *fixture) {
+	var sockets []*descriptor
+	for token := range poller.Token(6) {
+		a, _ := socketPair(f)
+		f.add(a, token, 0)
+		sockets = append(sockets, a)
+	}
+	for range 5 {
+		for token, a := range sockets {
+			f.modify(a, poller.Token(token), poller.Writable)
+			require.NoError(f, f.poller.Wake())
+		}
+		seen := map[poller.Token]bool{}
+		for deadline := time.Now().Add(patience); len(seen) < len(sockets); {
+			require.True(f, time.Now().Before(deadline), "got only %v", seen)
+			for _, event := range f.wait(time.Until(deadline)) {
+				seen[event.Token] = true
+			}
+		}
 	}
 }
 

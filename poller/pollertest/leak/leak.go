@@ -3,7 +3,9 @@ package leak
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,8 +56,9 @@ func Descriptors() map[int]string {
 // Since lists what is open and was not open before.
 func Since(before map[int]string) []string {
 	var left []string
-	for fd, name := range descriptors() {
-		if before[fd] != name {
+	now := descriptors()
+	for _, fd := range slices.Sorted(maps.Keys(now)) {
+		if name := now[fd]; before[fd] != name {
 			left = append(left, fmt.Sprintf("%d (%s)", fd, name))
 		}
 	}
