@@ -10,6 +10,7 @@ import (
 	"github.com/strand-net/strand/poller"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 var wakeTests = []test{
@@ -106,7 +107,7 @@ func testWakeNeverLostAmongEvents(f *fixture) {
 	go func() {
 		defer close(stopped)
 		for !over.Load() {
-			b.write("x")
+			_, _ = unix.Write(b.fd, []byte("x"))
 			_, _ = a.drain()
 			time.Sleep(50 * time.Microsecond)
 		}
