@@ -21,27 +21,28 @@ var signalTests = []test{
 // The handler of SIGURG is the Go runtime's own, and interrupts system calls: signal(7) lists epoll_wait(2) and
 // poll(2) among those that SA_RESTART does not restart.
 func (f *fixture) storm() (end func()) {
+	f.Helper()
 	runtime.LockOSThread()
 	interrupt := interrupter()
+	require.NoError(f, interrupt())
 	var over atomic.Bool
-	sent := make(chan int, 1)
+	begun, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		for n := 0; ; n++ {
-			if over.Load() {
-				sent <- n
-				return
-			}
-			if interrupt() != nil {
-				sent <- 0
+		close(begun)
+		for !over.Load() {
+			if err := interrupt(); err != nil {
+				ended <- err
 				return
 			}
 			runtime.Gosched()
 		}
+		ended <- nil
 	}()
+	<-begun
 	return func() {
 		over.Store(true)
+		require.NoError(f, finish(f, ended, "storm"))
 		runtime.UnlockOSThread()
-		require.NotZero(f, finish(f, sent, "storm"), "no signal was sent")
 	}
 }
 
