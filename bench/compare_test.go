@@ -1,0 +1,63 @@
+//go:build linux
+
+package bench_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/strand-net/strand/bench"
+)
+
+// comparison has this test binary, in that mode, as the server of every engine.
+func comparison(t *testing.T, mode string) bench.Options {
+	t.Setenv(childMode, mode)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	return bench.Options{
+		Engines: []string{"a", "net", "b"}, Conns: []int{2, 1}, Size: 64, Pipeline: 4,
+		Duration: 30 * time.Millisecond, Rounds: 2, Scenario: "echo",
+		Command: func(string, string) (string, []string) { return self, nil },
+	}
+}
+
+func TestCompareRotates(t *testing.T) {
+	o := comparison(t, "echoes")
+	var order []string
+	o.Report = func(s bench.Step) {
+		require.Equal(t, 12, s.Of)
+		require.Equal(t, len(order)+1, s.Number)
+		order = append(order, s.Engine)
+	}
+	report, err := bench.Compare(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "net", "b", "a", "net", "b", "net", "b", "a", "net", "b", "a"}, order)
+	require.Equal(t, "net", report.Base)
+	require.Len(t, report.Scenarios, 2)
+	for _, scenario := range report.Scenarios {
+		for i, engine := range scenario.Engines {
+			require.Equal(t, o.Engines[i], engine.Engine)
+			require.Len(t, engine.Rounds, 2)
+			require.Positive(t, engine.Summary["messages_per_s"].Ratio)
+		}
+	}
+}
+
+func TestCompareShowsWhyAServerDied(t *testing.T) {
+	_, err := bench.Compare(t.Context(), comparison(t, "crashes"))
+	require.ErrorContains(t, err, "engine a, echo, 2 connections, 64 B: connection ")
+	require.ErrorContains(t, err, "it said: panic: out of ideas")
+}
+
+func TestCompareEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	o := comparison(t, "echoes")
+	o.Duration = time.Minute
+	o.Report = func(bench.Step) { time.AfterFunc(100*time.Millisecond, cancel) }
+	_, err := bench.Compare(ctx, o)
+	require.ErrorIs(t, err, context.Canceled)
+}

@@ -1,0 +1,175 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/stretchr/testify/require"
+)
+
+func testOptions() Options {
+	return Options{
+		Engines: []string{"net", "other"}, Conns: []int{1, 100}, Size: 64, Pipeline: 16,
+		Duration: time.Second, Rounds: 3,
+	}
+}
+
+// rates is one measurement for each figure, which stands for every metric.
+func rates(figures ...float64) []Measurement {
+	var all []Measurement
+	for _, f := range figures {
+		all = append(all, Measurement{MessagesPerS: f, CPUUS: f, P50US: f, P99US: f, P999US: f, KiB: f})
+	}
+	return all
+}
+
+func TestRatioIsTheMedianOfTheRoundsRatios(t *testing.T) {
+	// The machine is three times as fast in the last round: the ratio of the medians would be 300/100.
+	stat := summary(rates(200, 400, 300), rates(100, 100, 300))["messages_per_s"]
+	require.Equal(t, Stat{Median: 300, Ratio: 2}, stat)
+
+	stat = summary(rates(5, 6), rates(0, 3))["latency_p50_us"]
+	require.Equal(t, Stat{Median: 5.5, Ratio: 2}, stat, "a round whose base is 0 has no ratio")
+
+	require.Equal(t, Stat{Median: 5}, summary(rates(5), rates(0))["resident_kib_per_conn"])
+}
+
+func testReport() *Report {
+	o := testOptions()
+	o.Scenario = scenarioEcho
+	r := newReport(&o)
+	r.Machine = Machine{OS: "linux", Kernel: "6.1", CPU: "Some CPU", Cores: 2, Go: "go1.26"}
+	for i := range r.Scenarios {
+		r.Scenarios[i].add("net", Measurement{MessagesPerS: 123456, CPUUS: 10, P50US: 0.5, P99US: 1234.5, KiB: 8})
+		r.Scenarios[i].add("other", Measurement{MessagesPerS: 246912, CPUUS: 5, P50US: 0.25, P99US: 617.2, P999US: 7, KiB: 3.125})
+	}
+	r.Rounds = 1
+	r.summarize()
+	return r
+}
+
+func TestTable(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, testReport().WriteTable(&out))
+	require.Equal(t, strings.TrimLeft(`
+1 round of 1 s, medians; in brackets the ratio to net (median of the rounds' ratios)
+Some CPU, 2 cores, linux 6.1, go1.26
+
+echo, 1 connection, 64 B
+engine     messages/s   CPU µs/msg        p50 µs       p99 µs  p99.9 µs  KiB/conn
+net     123500 (1.00)  10.0 (1.00)  0.500 (1.00)  1230 (1.00)         0         -
+other   246900 (2.00)  5.00 (0.50)  0.250 (0.50)   617 (0.50)      7.00         -
+
+echo, 100 connections, 64 B
+engine     messages/s   CPU µs/msg        p50 µs       p99 µs  p99.9 µs     KiB/conn
+net     123500 (1.00)  10.0 (1.00)  0.500 (1.00)  1230 (1.00)         0  8.00 (1.00)
+other   246900 (2.00)  5.00 (0.50)  0.250 (0.50)   617 (0.50)      7.00  3.12 (0.39)
+`, "\n"), out.String())
+}
+
+func TestReportFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "result.json")
+	require.NoError(t, CheckFile(path))
+	report := testReport()
+	require.NoError(t, report.WriteFile(path))
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var back Report
+	require.NoError(t, json.Unmarshal(text, &back))
+	require.Equal(t, report, &back)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "nothing is left beside it")
+
+	missing := filepath.Join(dir, "missing", "result.json")
+	require.ErrorIs(t, CheckFile(missing), os.ErrNotExist)
+	require.ErrorIs(t, report.WriteFile(missing), os.ErrNotExist)
+	require.ErrorContains(t, CheckFile(dir), "is a directory")
+}
+
+func TestMeasurementUnits(t *testing.T) {
+	latency := hdrhistogram.New(lowestLatency, highestLatency, latencyDigits)
+	require.NoError(t, latency.RecordValue(int64(3*time.Millisecond)))
+	m := newMeasurement(Scenario{Conns: 4}, &LoadResult{
+		Messages: 1000, Elapsed: 2 * time.Second, Latency: latency, OverRange: 2, Drained: 3,
+		ConnectTime: time.Millisecond, CPU: CPUTime{User: 10 * time.Millisecond, System: 20 * time.Millisecond},
+		RSSBefore: 1 << 20, RSSIdle: 1<<20 + 8<<10, RSSAfter: 1<<20 + 16<<10,
+	})
+	require.InDelta(t, 3000, m.P50US, 3)
+	m.P50US, m.P99US, m.P999US, m.MaxUS = 0, 0, 0, 0
+	require.Equal(t, Measurement{
+		Messages: 1000, Seconds: 2, MessagesPerS: 500, CPUUserUS: 10, CPUSystemUS: 20, CPUUS: 30,
+		OverRange: 2, Batches: 3, Drained: 3, IdleKiB: 2, KiB: 4, ConnectsPerS: 4000,
+	}, m)
+}
+
+func TestOptions(t *testing.T) {
+	good := testOptions()
+	require.NoError(t, good.Validate())
+	for want, change := range map[string]func(*Options){
+		"engines: none":                     func(o *Options) { o.Engines = nil },
+		"engines: net is named twice":       func(o *Options) { o.Engines = []string{"net", "net"} },
+		"conns: none":                       func(o *Options) { o.Conns = nil },
+		"conns: 0 is less than 1":           func(o *Options) { o.Conns = []int{1, 0} },
+		"rounds: 0 is less than 1":          func(o *Options) { o.Rounds = 0 },
+		"size: 0 is less than 1":            func(o *Options) { o.Size = 0 },
+		"size: a line of 4097 bytes":        func(o *Options) { o.Size = 4097 },
+		"pipeline: 0 is less than 1":        func(o *Options) { o.Pipeline = 0 },
+		"duration: 0s is not positive":      func(o *Options) { o.Duration = 0 },
+		`scenario: unknown scenario "http"`: func(o *Options) { o.Scenario = "http" },
+	} {
+		t.Run(want, func(t *testing.T) {
+			o := testOptions()
+			change(&o)
+			require.ErrorContains(t, o.Validate(), want)
+		})
+	}
+	if limit, limited := descriptorLimit(); limited {
+		o := testOptions()
+		o.Conns = []int{int(limit)}
+		require.ErrorContains(t, o.Validate(), "file descriptors")
+	}
+}
+
+func TestScenarios(t *testing.T) {
+	o := testOptions()
+	require.Equal(t, []Scenario{{"echo", 1, 64, 1}, {"echo", 100, 64, 1}, {"line", 100, 64, 16}}, o.scenarios())
+	o.Conns, o.Scenario = []int{7}, scenarioLine
+	require.Equal(t, []Scenario{{"line", 7, 64, 16}}, o.scenarios())
+	require.Equal(t, "line, 7 connections, 64 B, 16 messages a batch", o.scenarios()[0].String())
+}
+
+func TestProgressIsSparse(t *testing.T) {
+	var out bytes.Buffer
+	p := Progress{Out: &out}
+	for n := range 10 {
+		p.Show(Step{Number: n + 1, Of: 10, Engine: "net", Left: 9 * time.Second, Scenario: Scenario{"echo", 1, 64, 1}})
+	}
+	p.Done()
+	require.Equal(t, "run 1 of 10, about 9s left: net, echo, 1 connection, 64 B\n", out.String())
+
+	out.Reset()
+	p = Progress{Out: &out, Terminal: true}
+	p.Show(Step{Number: 1, Of: 2})
+	p.Done()
+	require.NotContains(t, out.String(), "\n")
+	require.True(t, strings.HasSuffix(out.String(), "\r\x1b[K"))
+}
+
+func TestPatternsDiffer(t *testing.T) {
+	all := patterns(4, 3, true)
+	for i, batch := range all {
+		require.Len(t, batch, 12)
+		require.Equal(t, 3, bytes.Count(batch, []byte("\n")))
+		for _, other := range all[:i] {
+			require.NotEqual(t, other, batch)
+		}
+	}
+}

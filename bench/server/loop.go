@@ -1,0 +1,142 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"sync"
+
+	"github.com/strand-net/strand/loop"
+)
+
+// loopServer is the event server: callbacks on strand's loops.
+type loopServer struct {
+	engine   *loop.Engine
+	listener *loop.Listener
+	over     chan struct{}
+	end      sync.Once
+
+	mu      sync.Mutex
+	conns   map[*loop.Conn]struct{}
+	closing bool
+	idle    chan struct{} // closed when closing and conns is empty
+}
+
+func listenLoop(o Options) (Server, error) {
+	engine, err := loop.NewEngine(loop.Config{Loops: o.Loops})
+	if err != nil {
+		return nil, err
+	}
+	s := &loopServer{engine: engine, over: make(chan struct{}), conns: make(map[*loop.Conn]struct{}), idle: make(chan struct{})}
+	var handler loop.Handler = loopEcho{s}
+	if o.Proto == ProtoLine {
+		handler = loopLine{s}
+	}
+	if s.listener, err = engine.Start("tcp", o.Addr, loop.Service{Handler: handler}); err != nil {
+		engine.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *loopServer) OnOpen(c *loop.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+}
+
+func (s *loopServer) OnClose(c *loop.Conn, _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.closing && len(s.conns) == 0 {
+		close(s.idle)
+	}
+}
+
+type loopEcho struct{ *loopServer }
+
+// OnData stops reading from a peer that does not take its answers: a refused Write must not lose any.
+func (loopEcho) OnData(c *loop.Conn, data []byte) {
+	if _, err := c.Write(data); err != nil {
+		c.CloseNow()
+	}
+}
+
+func (loopEcho) OnPressure(c *loop.Conn, high bool) { pressure(c, high) }
+
+func pressure(c *loop.Conn, high bool) {
+	if high {
+		c.Pause()
+	} else {
+		c.Resume()
+	}
+}
+
+// loopLine keeps the beginning of a line as the connection's value.
+type loopLine struct{ *loopServer }
+
+func (loopLine) OnData(c *loop.Conn, data []byte) {
+	begun, _ := c.Value().([]byte)
+	for {
+		line, rest, whole := bytes.Cut(data, newline)
+		if len(begun)+len(line) >= MaxLine {
+			c.CloseNow()
+			return
+		}
+		if !whole {
+			break
+		}
+		line = data[:len(line)+1]
+		if len(begun) > 0 {
+			line, begun = append(begun, line...), begun[:0]
+		}
+		if _, err := c.Write(line); err != nil {
+			c.CloseNow()
+			return
+		}
+		data = rest
+	}
+	if len(data) > 0 || c.Value() != nil {
+		c.SetValue(append(begun, data...))
+	}
+}
+
+var newline = []byte{'\n'}
+
+func (loopLine) OnPressure(c *loop.Conn, high bool) { pressure(c, high) }
+
+func (s *loopServer) Addr() net.Addr { return s.listener.Addr() }
+
+func (s *loopServer) Serve() error {
+	<-s.over
+	return nil
+}
+
+func (s *loopServer) Shutdown(ctx context.Context) error {
+	s.listener.Close()
+	s.mu.Lock()
+	if !s.closing {
+		s.closing = true
+		if len(s.conns) == 0 {
+			close(s.idle)
+		}
+	}
+	s.mu.Unlock()
+	var err error
+	select {
+	case <-s.idle:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	s.Close()
+	return err
+}
+
+func (s *loopServer) Close() error {
+	s.end.Do(func() {
+		s.engine.Close()
+		close(s.over)
+	})
+	return nil
+}

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// netBuffer is what each connection reads with, in bytes.
+const netBuffer = MaxLine
+
+// netServer is the idiomatic server on package net: a goroutine for each connection.
+type netServer struct {
+	listener net.Listener
+	handle   func(net.Conn)
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool      // no new connections
+	idle   sync.Cond // broadcast when conns has become empty
+}
+
+func listenNet(o Options) (Server, error) {
+	listener, err := net.Listen("tcp", o.Addr)
+	if err != nil {
+		return nil, err
+	}
+	s := &netServer{listener: listener, handle: netEcho, conns: make(map[net.Conn]struct{})}
+	if o.Proto == ProtoLine {
+		s.handle = netLine
+	}
+	s.idle.L = &s.mu
+	return s, nil
+}
+
+func netEcho(conn net.Conn) {
+	buf := make([]byte, netBuffer)
+	for {
+		n, err := conn.Read(buf)
+		if n > 0 {
+			if _, err := conn.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// netLine is naive on purpose: one Write, and so one system call, for each line.
+func netLine(conn net.Conn) {
+	reader := bufio.NewReaderSize(conn, netBuffer)
+	for {
+		line, err := reader.ReadSlice('\n')
+		if err != nil {
+			return
+		}
+		if _, err := conn.Write(line); err != nil {
+			return
+		}
+	}
+}
+
+func (s *netServer) Addr() net.Addr { return s.listener.Addr() }
+
+func (s *netServer) Serve() error {
+	for {
+		conn, err := s.listener.Accept()
+		switch {
+		case err == nil:
+			s.start(conn)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
+			time.Sleep(5 * time.Millisecond) // the listener is sound: descriptors come back when connections end
+		default:
+			return err
+		}
+	}
+}
+
+func (s *netServer) start(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		conn.Close()
+		return
+	}
+	s.conns[conn] = struct{}{}
+	go func() {
+		defer s.end(conn)
+		s.handle(conn)
+	}()
+}
+
+func (s *netServer) end(conn net.Conn) {
+	conn.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, conn)
+	if len(s.conns) == 0 {
+		s.idle.Broadcast()
+	}
+}
+
+func (s *netServer) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.listener.Close()
+	stop := context.AfterFunc(ctx, s.closeConns)
+	defer stop()
+	if s.wait() && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// wait returns when no connection is left, and reports whether there was one.
+func (s *netServer) wait() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waited := len(s.conns) > 0
+	for len(s.conns) > 0 {
+		s.idle.Wait()
+	}
+	return waited
+}
+
+func (s *netServer) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	err := s.listener.Close()
+	s.closeConns()
+	s.wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (s *netServer) closeConns() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.conns {
+		conn.Close()
+	}
+}

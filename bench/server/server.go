@@ -1,0 +1,107 @@
+// Package server holds the demo servers that strand serve runs and strand bench compares: the same few protocols on
+// each engine. It is the only part of bench that knows the engines.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+)
+
+// Names of the engines.
+const (
+	EngineNet      = "net"
+	EngineCoserver = "coserver"
+	EngineLoop     = "loop"
+)
+
+// Names of the protocols.
+const (
+	ProtoEcho = "echo" // every byte comes back
+	ProtoLine = "line" // every line comes back as soon as its newline has arrived, one Write for each
+)
+
+// Names of the carriers of engine coserver.
+const (
+	CarrierAuto    = "auto"
+	CarrierInline  = "inline"
+	CarrierChannel = "channel"
+)
+
+// MaxLine is the longest line, with its newline, that protocol line takes on every engine, in bytes. One that is longer
+// than an engine's own buffer ends its connection.
+const MaxLine = 4096
+
+// Options says what to serve and where.
+type Options struct {
+	Engine  string // one of Engines
+	Proto   string // one of Protos
+	Addr    string // HOST:PORT; port 0 takes a free one
+	Loops   int    // number of event loops, 0 for the engine's default; engine net has none
+	Carrier string // who runs the handlers of engine coserver; empty means auto
+}
+
+// Server is a listening server. All methods are safe from any goroutine.
+type Server interface {
+	// Addr is where it listens, with the real port.
+	Addr() net.Addr
+	// Serve accepts and serves until Shutdown or Close, and then returns nil. It may be called once.
+	Serve() error
+	// Shutdown stops accepting and waits until every connection has ended; engine coserver ends those that are idle.
+	// When ctx is done first, it closes those that are left and returns the error of ctx.
+	Shutdown(ctx context.Context) error
+	// Close stops accepting and closes every connection.
+	Close() error
+}
+
+// engines are the engines by name.
+var engines = map[string]func(Options) (Server, error){
+	EngineNet:      listenNet,
+	EngineCoserver: listenCoserver,
+	EngineLoop:     listenLoop,
+}
+
+// Engines returns the names of the engines, net first: it is what the others are compared with.
+func Engines() []string { return []string{EngineNet, EngineCoserver, EngineLoop} }
+
+// Protos returns the names of the protocols.
+func Protos() []string { return []string{ProtoEcho, ProtoLine} }
+
+// Listen validates o and binds. Connections are served once Serve runs.
+func Listen(o Options) (Server, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	return engines[o.Engine](o)
+}
+
+// Validate reports the first field that cannot be served.
+func (o Options) Validate() error {
+	_, known := engines[o.Engine]
+	switch {
+	case !known:
+		return fmt.Errorf("engine: unknown engine %q (there are: %s, %s, %s)", o.Engine, EngineNet, EngineCoserver, EngineLoop)
+	case !slices.Contains(Protos(), o.Proto):
+		return fmt.Errorf("proto: unknown protocol %q (there are: %s)", o.Proto, strings.Join(Protos(), ", "))
+	case o.Loops < 0:
+		return fmt.Errorf("loops: %d is negative", o.Loops)
+	case o.Loops > 0 && o.Engine == EngineNet:
+		return errors.New("loops: engine net has no event loops")
+	}
+	switch o.Carrier {
+	case "", CarrierAuto:
+	case CarrierInline, CarrierChannel:
+		if o.Engine != EngineCoserver {
+			return fmt.Errorf("carrier: engine %s has no carriers", o.Engine)
+		}
+	default:
+		return fmt.Errorf("carrier: unknown carrier %q (there are: %s, %s, %s)", o.Carrier, CarrierAuto, CarrierInline, CarrierChannel)
+	}
+	if _, _, err := net.SplitHostPort(o.Addr); err != nil {
+		return fmt.Errorf("addr: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/strand-net/strand/bench/server"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// ants starts a pool of its own when it is imported; it is never used here.
+		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
+		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"))
+}
+
+// onEveryEngine runs test with a server of each engine that is built in; served has what Serve returned.
+func onEveryEngine(t *testing.T, proto string, test func(t *testing.T, srv server.Server, served <-chan error)) {
+	for _, engine := range server.Engines() {
+		t.Run(engine, func(t *testing.T) {
+			srv, err := server.Listen(server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"})
+			require.NoError(t, err)
+			served := make(chan error, 1)
+			go func() { served <- srv.Serve() }()
+			t.Cleanup(func() { require.NoError(t, srv.Close()) })
+			test(t, srv, served)
+		})
+	}
+}
+
+func dial(t *testing.T, srv server.Server) net.Conn {
+	conn, err := net.Dial("tcp", srv.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// exchange sends text and wants it back.
+func exchange(t *testing.T, conn net.Conn, text string) {
+	_, err := io.WriteString(conn, text)
+	require.NoError(t, err)
+	back := make([]byte, len(text))
+	_, err = io.ReadFull(conn, back)
+	require.NoError(t, err)
+	require.Equal(t, text, string(back))
+}
+
+func TestEcho(t *testing.T) {
+	onEveryEngine(t, server.ProtoEcho, func(t *testing.T, srv server.Server, _ <-chan error) {
+		conn := dial(t, srv)
+		exchange(t, conn, "no newline")
+		exchange(t, conn, strings.Repeat("0123456789", 2000))
+		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+		rest, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		require.Empty(t, rest)
+	})
+}
+
+func TestLine(t *testing.T) {
+	onEveryEngine(t, server.ProtoLine, func(t *testing.T, srv server.Server, _ <-chan error) {
+		conn := dial(t, srv)
+		exchange(t, conn, "one\ntwo\n\nfour\n")
+		exchange(t, conn, strings.Repeat("x", server.MaxLine-1)+"\n")
+
+		_, err := io.WriteString(conn, "whole\nhalf")
+		require.NoError(t, err)
+		reader := bufio.NewReader(conn)
+		line, err := reader.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "whole\n", line)
+		_, _ = io.WriteString(conn, strings.Repeat("x", 1<<20)) // may be cut short
+		_, err = reader.ReadByte()
+		require.Error(t, err, "a line that is too long ends the connection")
+	})
+}
+
+func TestShutdownWaits(t *testing.T) {
+	onEveryEngine(t, server.ProtoEcho, func(t *testing.T, srv server.Server, served <-chan error) {
+		conn := dial(t, srv)
+		exchange(t, conn, "before")
+		down := make(chan error, 1)
+		go func() { down <- srv.Shutdown(context.Background()) }()
+		require.Eventually(t, func() bool {
+			late, err := net.Dial("tcp", srv.Addr().String())
+			if err == nil {
+				late.Close()
+			}
+			return err != nil
+		}, 10*time.Second, time.Millisecond, "a new client is refused")
+		if strings.HasSuffix(t.Name(), server.EngineCoserver) {
+			_, err := conn.Read(make([]byte, 1))
+			require.Equal(t, io.EOF, err, "an idle connection is ended")
+		} else {
+			exchange(t, conn, "during")
+			require.Empty(t, down)
+			require.NoError(t, conn.Close())
+		}
+		require.NoError(t, <-down)
+		require.NoError(t, <-served)
+	})
+}
+
+func TestShutdownForces(t *testing.T) {
+	onEveryEngine(t, server.ProtoEcho, func(t *testing.T, srv server.Server, served <-chan error) {
+		conn := dial(t, srv)
+		exchange(t, conn, "before")
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		defer cancel()
+		if err := srv.Shutdown(ctx); strings.HasSuffix(t.Name(), server.EngineCoserver) {
+			require.NoError(t, err, "an idle connection needs no force")
+		} else {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+		require.NoError(t, <-served)
+		_, err := conn.Read(make([]byte, 1))
+		require.Error(t, err)
+	})
+}
+
+func TestValidate(t *testing.T) {
+	good := server.Options{Engine: "net", Proto: "echo", Addr: "127.0.0.1:0"}
+	require.NoError(t, good.Validate())
+	for want, change := range map[string]func(*server.Options){
+		`engine: unknown engine "nginx"`:              func(o *server.Options) { o.Engine = "nginx" },
+		`proto: unknown protocol "gopher"`:            func(o *server.Options) { o.Proto = "gopher" },
+		"addr: address localhost: missing port":       func(o *server.Options) { o.Addr = "localhost" },
+		"loops: -1 is negative":                       func(o *server.Options) { o.Loops = -1 },
+		"loops: engine net has no event loops":        func(o *server.Options) { o.Loops = 2 },
+		"carrier: engine net has no carriers":         func(o *server.Options) { o.Carrier = server.CarrierInline },
+		`carrier: unknown carrier "pigeon" (there ar`: func(o *server.Options) { o.Carrier = "pigeon" },
+	} {
+		t.Run(want, func(t *testing.T) {
+			o := good
+			change(&o)
+			_, err := server.Listen(o)
+			require.ErrorContains(t, err, want)
+		})
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/strand-net/strand/bench"
+	"github.com/strand-net/strand/bench/server"
+)
+
+type benchCommand struct {
+	Engines  []string      `help:"Engines to compare; all that are built in by default. Ratios are to net, or else to the first." placeholder:"NAME,..."`
+	Conns    []int         `default:"1,100,1000" help:"Numbers of connections to run echo at. Pipelined lines run at 100, or the highest of these." placeholder:"N,..."`
+	Size     int           `default:"64" help:"Size of a message in bytes." placeholder:"BYTES"`
+	Pipeline int           `default:"16" help:"Messages of a batch in the pipelined scenario." placeholder:"N"`
+	Scenario string        `help:"Run only this scenario: echo or line." placeholder:"NAME"`
+	Duration time.Duration `default:"1s" help:"Measured time of each run."`
+	Rounds   int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
+	Quick    bool          `help:"One short round: shows that everything works, measures little."`
+	JSON     string        `name:"json" help:"Write all results to this file." placeholder:"FILE"`
+}
+
+func (c *benchCommand) Run() error {
+	options, err := c.options()
+	if err != nil {
+		return usageError{err}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	progress := bench.Progress{Out: os.Stderr, Terminal: isTerminal(os.Stderr)}
+	options.Report = progress.Show
+	report, err := bench.Compare(ctx, options)
+	progress.Done()
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	if err != nil {
+		return err
+	}
+	if err := report.WriteTable(os.Stdout); err != nil {
+		return err
+	}
+	if c.JSON != "" {
+		if err := report.WriteFile(c.JSON); err != nil {
+			return fmt.Errorf("json: %w", err)
+		}
+	}
+	return nil
+}
+
+// options checks all that can be checked before anything is started.
+func (c *benchCommand) options() (bench.Options, error) {
+	if len(c.Engines) == 0 {
+		c.Engines = server.Engines()
+	}
+	if c.Quick {
+		c.Duration, c.Rounds = 400*time.Millisecond, 1
+	}
+	o := bench.Options{
+		Engines:  c.Engines,
+		Conns:    c.Conns,
+		Size:     c.Size,
+		Pipeline: c.Pipeline,
+		Duration: c.Duration,
+		Rounds:   c.Rounds,
+		Scenario: c.Scenario,
+	}
+	for _, engine := range c.Engines {
+		for _, proto := range server.Protos() {
+			if err := serverOptions(engine, proto).Validate(); err != nil {
+				return o, err
+			}
+		}
+	}
+	if err := o.Validate(); err != nil {
+		return o, err
+	}
+	if c.JSON != "" {
+		if err := bench.CheckFile(c.JSON); err != nil {
+			return o, fmt.Errorf("json: %w", err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return o, err
+	}
+	o.Command = func(engine, proto string) (string, []string) {
+		s := serverOptions(engine, proto)
+		return self, []string{"serve", "--until-eof", "--engine", s.Engine, "--proto", s.Proto, "--addr", s.Addr}
+	}
+	return o, nil
+}
+
+func serverOptions(engine, proto string) server.Options {
+	return server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"}
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

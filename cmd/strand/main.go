@@ -1,0 +1,65 @@
+// Command strand serves demo protocols on the engine and compares the engine with package net.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitFailed = 1 // the run failed
+	exitUsage  = 2 // nothing was run: bad usage, a bad option, or something that the run needs is missing
+)
+
+type commands struct {
+	Serve   serveCommand     `cmd:"" help:"Run a demo server."`
+	Bench   benchCommand     `cmd:"" help:"Compare the engines with package net, on this machine."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
+// usageError marks an error that comes before anything was run.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() {
+	var cli commands
+	parser, err := kong.New(&cli,
+		kong.Name("strand"),
+		kong.Description("A network engine for plain sequential handlers: demo servers and measurements."),
+		kong.Vars{"version": version()},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		fail(exitUsage, err)
+	}
+	ctx, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fail(exitUsage, fmt.Errorf("%w (see strand --help)", err))
+	}
+	if err := ctx.Run(); err != nil {
+		code := exitFailed
+		if errors.As(err, new(usageError)) {
+			code = exitUsage
+		}
+		fail(code, fmt.Errorf("%s: %w", ctx.Command(), err))
+	}
+}
+
+func fail(code int, err error) {
+	fmt.Fprintf(os.Stderr, "strand: %v\n", err)
+	os.Exit(code)
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "strand (unknown version)"
+	}
+	return fmt.Sprintf("strand %s %s", info.Main.Version, info.GoVersion)
+}

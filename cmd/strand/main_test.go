@@ -1,0 +1,314 @@
+//go:build unix
+
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// strand is the binary under test.
+var strand string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "strand")
+	if err != nil {
+		panic(err)
+	}
+	os.Chmod(dir, 0o755) // TestPrivilegedPort runs it as another user
+	strand = filepath.Join(dir, "strand")
+	build := exec.Command("go", "build", "-o", strand, ".")
+	build.Stderr = os.Stderr
+	code := 1
+	if build.Run() == nil {
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// outcome of a program that has ended.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+func run(t *testing.T, cmd *exec.Cmd) outcome {
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		require.ErrorAs(t, err, new(*exec.ExitError))
+	}
+	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// requireUsage wants exit code 2, nothing on stdout, and one line that has all of the words.
+func requireUsage(t *testing.T, o outcome, words ...string) {
+	t.Helper()
+	require.Equal(t, 2, o.code, o.stderr)
+	require.Empty(t, o.stdout)
+	require.Regexp(t, `^strand: [^\n]+\n$`, o.stderr)
+	for _, word := range words {
+		require.Contains(t, o.stderr, word)
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	o := run(t, exec.Command(strand, "--version"))
+	require.Equal(t, 0, o.code)
+	require.Regexp(t, `^strand \S+ go\S+\n$`, o.stdout)
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"bench", "--help"}} {
+		o := run(t, exec.Command(strand, args...))
+		require.Equal(t, 0, o.code)
+		require.Contains(t, o.stdout, "Usage: strand")
+		require.NotContains(t, o.stdout, "until-eof")
+	}
+}
+
+func TestBadUsage(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	for _, c := range []struct {
+		args  string
+		words []string
+	}{
+		{"", []string{"expected", "strand --help"}},
+		{"fly", []string{"fly"}},
+		{"serve --wings 2", []string{"--wings"}},
+		{"serve --addr " + taken.Addr().String(), []string{"serve: listen tcp " + taken.Addr().String(), "address already in use"}},
+		{"serve --addr 192.0.2.1:0", []string{"serve: listen tcp 192.0.2.1:0", "cannot assign requested address"}},
+		{"serve --addr nonsense", []string{"serve: addr: address nonsense: missing port"}},
+		{"serve --addr 127.0.0.1:99999", []string{"serve: listen tcp: address 99999: invalid port"}},
+		{"serve --engine nginx", []string{`serve: engine: unknown engine "nginx"`}},
+		{"serve --proto gopher", []string{`serve: proto: unknown protocol "gopher"`}},
+		{"serve --loops=-1", []string{"serve: loops: -1 is negative"}},
+		{"serve --carrier pigeon", []string{`serve: carrier: unknown carrier "pigeon"`}},
+		{"serve --drain=-1s", []string{"serve: drain: -1s is negative"}},
+		{"bench --engines net,nginx", []string{`bench: engine: unknown engine "nginx"`}},
+		{"bench --conns 0", []string{"bench: conns: 0 is less than 1"}},
+		{"bench --conns many", []string{"--conns"}},
+		{"bench --size 0", []string{"bench: size: 0 is less than 1"}},
+		{"bench --rounds 0", []string{"bench: rounds: 0 is less than 1"}},
+		{"bench --scenario http", []string{`bench: scenario: unknown scenario "http"`}},
+		{"bench --json /nonexistent/result.json", []string{"bench: json: ", "/nonexistent/result.json", "no such file or directory"}},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			requireUsage(t, run(t, exec.Command(strand, strings.Fields(c.args)...)), c.words...)
+		})
+	}
+}
+
+func TestPrivilegedPort(t *testing.T) {
+	cmd := exec.Command(strand, "serve", "--addr", "127.0.0.1:81")
+	if os.Getuid() == 0 {
+		const nobody = 65534
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	if start, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err != nil || strings.TrimSpace(string(start)) != "1024" {
+		t.Skip("port 81 may not be privileged here")
+	}
+	requireUsage(t, run(t, cmd), "serve: listen tcp 127.0.0.1:81: bind: permission denied")
+}
+
+func TestTooFewDescriptors(t *testing.T) {
+	o := run(t, exec.Command("sh", "-c", `ulimit -n 64; exec "$0" bench --conns 10,1000`, strand))
+	requireUsage(t, o, "bench: conns: 1000 connections need 1032 file descriptors, but only 64 are allowed")
+}
+
+// serving is a running strand serve.
+type serving struct {
+	cmd    *exec.Cmd
+	addr   string
+	stdout *bufio.Reader
+	stderr bytes.Buffer
+}
+
+func serve(t *testing.T, stdin io.Reader, args ...string) *serving {
+	s := &serving{cmd: exec.Command(strand, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)}
+	s.cmd.Stdin, s.cmd.Stderr = stdin, &s.stderr
+	stdout, err := s.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, s.cmd.Start())
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+	})
+	s.stdout = bufio.NewReader(stdout)
+	line, err := s.stdout.ReadString('\n')
+	require.NoError(t, err)
+	match := regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine net, proto (echo|line)\)\n$`).FindStringSubmatch(line)
+	require.NotNil(t, match, line)
+	s.addr = match[1]
+	return s
+}
+
+// requireEnd wants exit code 0 and no further output.
+func (s *serving) requireEnd(t *testing.T) {
+	rest, err := io.ReadAll(s.stdout)
+	require.NoError(t, err)
+	require.Empty(t, rest)
+	require.NoError(t, s.cmd.Wait())
+	require.Empty(t, s.stderr.String())
+}
+
+func (s *serving) dial(t *testing.T) net.Conn {
+	conn, err := net.Dial("tcp", s.addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	s.exchange(t, conn)
+	return conn
+}
+
+func (s *serving) exchange(t *testing.T, conn net.Conn) {
+	_, err := io.WriteString(conn, "hello\n")
+	require.NoError(t, err)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "hello\n", line)
+}
+
+func (s *serving) refuses() bool {
+	conn, err := net.Dial("tcp", s.addr)
+	if err == nil {
+		conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+func TestServeDrains(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			s := serve(t, nil, "--proto", "line")
+			conn := s.dial(t)
+			require.NoError(t, s.cmd.Process.Signal(sig))
+			require.Eventually(t, s.refuses, 5*time.Second, time.Millisecond)
+			s.exchange(t, conn)
+			require.NoError(t, conn.Close())
+			s.requireEnd(t)
+		})
+	}
+}
+
+func TestServeForcesAfterTheLimit(t *testing.T) {
+	s := serve(t, nil, "--drain", "20ms")
+	conn := s.dial(t)
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	_, err := conn.Read(make([]byte, 1))
+	require.Error(t, err)
+	s.requireEnd(t)
+}
+
+func TestSecondSignalForces(t *testing.T) {
+	s := serve(t, nil, "--drain", "1h")
+	conn := s.dial(t)
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, s.refuses, 5*time.Second, time.Millisecond)
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGINT))
+	_, err := conn.Read(make([]byte, 1))
+	require.Error(t, err)
+	s.requireEnd(t)
+}
+
+func TestServeUntilEOF(t *testing.T) {
+	stdin, end, err := os.Pipe()
+	require.NoError(t, err)
+	defer stdin.Close()
+	s := serve(t, stdin, "--until-eof")
+	s.dial(t)
+	require.NoError(t, end.Close())
+	s.requireEnd(t)
+}
+
+func TestBench(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "result.json")
+	o := run(t, exec.Command(strand, "bench", "--engines", "net", "--conns", "1,3", "--duration", "50ms", "--rounds", "2", "--json", path))
+	require.Equal(t, 0, o.code, o.stderr)
+	require.Contains(t, o.stderr, "run 1 of 6")
+	for _, words := range []string{"echo, 1 connection, 64 B", "echo, 3 connections, 64 B", "line, 3 connections, 64 B, 16 messages a batch"} {
+		require.Contains(t, o.stdout, words)
+	}
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var report struct {
+		Version   int `json:"schema_version"`
+		Scenarios []struct {
+			Engines []struct {
+				Rounds []struct {
+					Messages int64 `json:"messages"`
+				} `json:"rounds"`
+			} `json:"engines"`
+		} `json:"scenarios"`
+	}
+	require.NoError(t, json.Unmarshal(text, &report))
+	require.Equal(t, 1, report.Version)
+	require.Len(t, report.Scenarios, 3)
+	for _, scenario := range report.Scenarios {
+		require.Len(t, scenario.Engines, 1)
+		require.Len(t, scenario.Engines[0].Rounds, 2)
+		for _, round := range scenario.Engines[0].Rounds {
+			require.Positive(t, round.Messages)
+		}
+	}
+}
+
+// An interrupted comparison leaves no server behind, however it is interrupted.
+func TestBenchLeavesNoChild(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
+		t.Run(sig.String(), func(t *testing.T) {
+			cmd := exec.Command(strand, "bench", "--engines", "net", "--conns", "2", "--duration", "1m")
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			require.NoError(t, cmd.Start())
+			var child int
+			require.Eventually(t, func() bool {
+				child = childOf(cmd.Process.Pid)
+				return child != 0
+			}, 5*time.Second, time.Millisecond)
+			require.NoError(t, cmd.Process.Signal(sig))
+			require.Error(t, cmd.Wait())
+			if sig == syscall.SIGINT {
+				require.Equal(t, 1, cmd.ProcessState.ExitCode())
+				require.Regexp(t, `strand: bench: interrupted\n$`, stderr.String())
+			}
+			require.Eventually(t, func() bool { return gone(child) }, 5*time.Second, time.Millisecond)
+		})
+	}
+}
+
+// childOf finds a child of that process, 0 if it has none.
+func childOf(parent int) int {
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(out)) {
+		var pid, ppid int
+		if _, err := fmt.Sscan(line, &pid, &ppid); err == nil && ppid == parent {
+			return pid
+		}
+	}
+	return 0
+}
+
+// gone also counts a process that has ended and that nobody has waited for.
+func gone(pid int) bool {
+	out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	return err != nil || strings.HasPrefix(string(out), "Z")
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/strand-net/strand/bench/server"
+)
+
+type serveCommand struct {
+	Engine  string        `default:"net" help:"Engine to serve with: coserver, loop or net." placeholder:"NAME"`
+	Proto   string        `default:"echo" help:"Protocol to speak: echo or line." placeholder:"NAME"`
+	Addr    string        `default:"127.0.0.1:7000" help:"Address to listen on; port 0 takes a free one." placeholder:"HOST:PORT"`
+	Loops   int           `default:"0" help:"Number of event loops; 0 means one for each core." placeholder:"N"`
+	Carrier string        `default:"auto" help:"Who runs the handlers of engine coserver: auto, inline or channel." placeholder:"NAME"`
+	Drain   time.Duration `default:"5s" help:"How long connections may take to end after SIGINT or SIGTERM. A second signal ends them at once."`
+
+	// A server that strand bench has started must not outlive it, however it ends.
+	UntilEOF bool `name:"until-eof" hidden:"" help:"End when standard input ends."`
+}
+
+func (c *serveCommand) Run() error {
+	if c.Drain < 0 {
+		return usageError{fmt.Errorf("drain: %v is negative", c.Drain)}
+	}
+	srv, err := server.Listen(server.Options{Engine: c.Engine, Proto: c.Proto, Addr: c.Addr, Loops: c.Loops, Carrier: c.Carrier})
+	if err != nil {
+		return usageError{err}
+	}
+	// Before the line is printed: who has read it may send a signal at once.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve() }()
+	if c.UntilEOF {
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			srv.Close()
+		}()
+	}
+	fmt.Printf("listening on %v (engine %s, proto %s)\n", srv.Addr(), c.Engine, c.Proto)
+	select {
+	case err := <-served:
+		return err
+	case <-signals:
+	}
+	return errors.Join(c.drain(srv, signals), <-served)
+}
+
+// drain ends the server gently for as long as the drain limit and the user's patience last.
+func (c *serveCommand) drain(srv server.Server, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.Drain)
+	defer cancel()
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := srv.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return nil // connections that were left have been closed, as asked for
+	}
+	return err
+}

@@ -1,0 +1,208 @@
+package coserver
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/strand-net/strand/loop"
+)
+
+// Conn is a connection, with calls that wait. Its methods may be called from any goroutine, one reader beside one
+// writer; further readers and writers wait for their turn, in order. The connection's own handler waits without
+// holding up anything else; see [Server].
+//
+// An idle Conn owns no buffers: input stays in the kernel until it is asked for.
+type Conn struct {
+	sock  loop.Socket
+	task  task
+	run   *run
+	local net.Addr
+
+	input   input
+	output  output
+	waiting [2]waiter // by loop.Side: whoever has the turn and waits for readiness
+	closed  atomic.Bool
+
+	mu     sync.Mutex
+	queued []queued // for a turn
+
+	prev, next *Conn // in run.conns; protected by run.mu
+}
+
+type queued struct {
+	side   loop.Side
+	waiter *waiter
+}
+
+// RemoteAddr returns the address of the peer.
+func (c *Conn) RemoteAddr() net.Addr {
+	if peer := c.sock.Peer(); peer.IsValid() {
+		return net.TCPAddrFromAddrPort(peer)
+	}
+	return &net.UnixAddr{Net: c.local.Network()}
+}
+
+// LocalAddr returns the address of this end.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// Close sends what Write has gathered, as far as the kernel takes it at once, and closes the connection. Every call that
+// waits on it returns net.ErrClosed. A second Close fails with net.ErrClosed.
+func (c *Conn) Close() error {
+	if c.closed.Load() {
+		return c.opError("close", net.ErrClosed)
+	}
+	if c.sock.Acquire(loop.WriteSide) == loop.TurnTaken {
+		c.output.flushNow(c)
+		c.unlock(loop.WriteSide)
+	}
+	if !c.shut() {
+		return c.opError("close", net.ErrClosed)
+	}
+	return nil
+}
+
+// shut closes the connection. It reports whether it was the first to do so.
+func (c *Conn) shut() bool {
+	if c.closed.Swap(true) {
+		return false
+	}
+	// Whoever arms a side from now on sees closed afterwards, and does not wait.
+	for side := range c.waiting {
+		if c.sock.Disarm(loop.Side(side)) {
+			c.waiting[side].wake(nil)
+		}
+	}
+	c.sock.Close()
+	return true
+}
+
+// ReadReady is for the loop.
+func (c *Conn) ReadReady() { c.waiting[loop.ReadSide].wake(c.sock.Loop()) }
+
+// WriteReady is for the loop.
+func (c *Conn) WriteReady() { c.waiting[loop.WriteSide].wake(c.sock.Loop()) }
+
+// Kill is for the loop.
+func (c *Conn) Kill() { c.shut() }
+
+// self returns the task that the caller is, if a loop carries it: it must park, for blocking would block the loop.
+func (c *Conn) self() *task {
+	if c.task.inline && c.task.isCaller() {
+		return &c.task
+	}
+	return c.run.engine.current()
+}
+
+// wait parks the caller until side is ready. It reports whether it did wait; if not, the gate may be tried again. The
+// caller must have the turn of side. It fails with net.ErrClosed.
+func (c *Conn) wait(side loop.Side) (waited bool, err error) {
+	w := &c.waiting[side]
+	w.prepare(c.self())
+	if !c.sock.Arm(side) {
+		return false, nil
+	}
+	if c.mustEnd(side) && c.sock.Disarm(side) {
+		c.shut()
+		return false, net.ErrClosed
+	}
+	w.wait()
+	if c.closed.Load() {
+		return true, net.ErrClosed
+	}
+	return true, nil
+}
+
+// mustEnd reports whether there is no point in waiting: the connection is closed, or its server is shutting down and
+// nothing has come of the next request.
+func (c *Conn) mustEnd(side loop.Side) bool {
+	return c.closed.Load() || side == loop.ReadSide && c.run.draining.Load() && !c.input.begun.Load()
+}
+
+// endIfIdle closes the connection if its handler waits for the first byte of something new.
+func (c *Conn) endIfIdle() {
+	if !c.input.begun.Load() && c.sock.Disarm(loop.ReadSide) {
+		c.closed.Store(true)
+		c.waiting[loop.ReadSide].wake(nil)
+		if c.sock.Disarm(loop.WriteSide) {
+			c.waiting[loop.WriteSide].wake(nil)
+		}
+		c.sock.Close()
+	}
+}
+
+// lock takes the turn of side, waiting for those that came before. It fails with net.ErrClosed.
+func (c *Conn) lock(side loop.Side) error {
+	switch c.sock.Acquire(side) {
+	case loop.TurnTaken:
+		return nil
+	case loop.TurnClosed:
+		return net.ErrClosed
+	}
+	return c.queueFor(side)
+}
+
+func (c *Conn) queueFor(side loop.Side) error {
+	c.mu.Lock()
+	turn := c.sock.AcquireOrQueue(side)
+	if turn != loop.TurnBusy {
+		c.mu.Unlock()
+		if turn == loop.TurnClosed {
+			return net.ErrClosed
+		}
+		return nil
+	}
+	w := new(waiter)
+	w.prepare(c.self())
+	c.queued = append(c.queued, queued{side, w})
+	c.mu.Unlock()
+	w.wait()
+	if c.closed.Load() {
+		c.unlock(side)
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// unlock gives the turn of side to the next that waits for it.
+func (c *Conn) unlock(side loop.Side) {
+	if !c.sock.Release(side) {
+		return
+	}
+	c.mu.Lock()
+	var first *waiter
+	more := false
+	for i, q := range c.queued {
+		if q.side != side {
+			continue
+		}
+		if first != nil {
+			more = true
+			break
+		}
+		first = q.waiter
+		c.queued = append(c.queued[:i:i], c.queued[i+1:]...)
+		break
+	}
+	for _, q := range c.queued {
+		more = more || q.side == side
+	}
+	if !more {
+		c.sock.Dequeued(side)
+	}
+	c.mu.Unlock()
+	first.wake(nil)
+}
+
+// opError gives err the form that package net gives the errors of a connection.
+func (c *Conn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: c.local.Network(), Source: c.local, Addr: c.RemoteAddr(), Err: err}
+}
+
+// isConnError reports whether err is about the connection and says nothing of the handler.
+func isConnError(err error) bool {
+	var errno syscall.Errno
+	return errors.Is(err, net.ErrClosed) || errors.As(err, &errno)
+}

@@ -1,0 +1,117 @@
+package coserver
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/panjf2000/ants/v2"
+
+	"github.com/strand-net/strand/loop"
+)
+
+// ErrTooManyGoroutines is reported for a connection that is closed because EngineConfig.MaxGoroutines are busy.
+var ErrTooManyGoroutines = errors.New("coserver: too many goroutines")
+
+// EngineConfig says how an Engine is built. The zero value is ready to use.
+type EngineConfig struct {
+	// Loops is the number of reactors. 0 means one for each processor that Go may use (GOMAXPROCS).
+	Loops int
+
+	// MaxGoroutines bounds the goroutines for handlers that no loop carries. 0 means 262,144.
+	MaxGoroutines int
+
+	// Logger gets what nobody else can be told. nil means slog.Default().
+	Logger *slog.Logger
+}
+
+const defaultMaxGoroutines = 256 << 10
+
+func (c *EngineConfig) validate() error {
+	if c.MaxGoroutines < 0 {
+		return fmt.Errorf("coserver: EngineConfig.MaxGoroutines is %d, want 0 or more", c.MaxGoroutines)
+	}
+	return nil
+}
+
+// Engine is a set of reactors that any number of Servers share, and may join and leave while it runs. Its methods are
+// safe from any goroutine.
+type Engine struct {
+	loops    *loop.Engine
+	reactors []reactor
+
+	maxGoroutines int
+
+	mu   sync.Mutex
+	pool *ants.Pool // made when it is first needed: it has goroutines of its own
+}
+
+// NewEngine starts the reactors. They run until Close.
+func NewEngine(config EngineConfig) (*Engine, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	loops, err := loop.NewEngine(loop.Config{Loops: config.Loops, Logger: config.Logger})
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{loops: loops, reactors: make([]reactor, loops.Loops()), maxGoroutines: config.MaxGoroutines}
+	if e.maxGoroutines == 0 {
+		e.maxGoroutines = defaultMaxGoroutines
+	}
+	for i := range e.reactors {
+		e.reactors[i].loop = loops.Loop(i)
+	}
+	return e, nil
+}
+
+// current returns the task that the calling goroutine is, if a loop carries it.
+func (e *Engine) current() *task {
+	for i := range e.reactors {
+		if t := e.reactors[i].running.Load(); t != nil && t.inline && t.isCaller() {
+			return t
+		}
+	}
+	return nil
+}
+
+// spawn runs do on a goroutine from the pool. It fails with ErrTooManyGoroutines.
+func (e *Engine) spawn(do func()) error {
+	e.mu.Lock()
+	if e.pool == nil {
+		pool, err := ants.NewPool(e.maxGoroutines, ants.WithNonblocking(true))
+		if err != nil {
+			e.mu.Unlock()
+			return err
+		}
+		e.pool = pool
+	}
+	pool := e.pool
+	e.mu.Unlock()
+	if err := pool.Submit(do); errors.Is(err, ants.ErrPoolOverload) {
+		return ErrTooManyGoroutines
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// poolPatience is how long Close waits for the pool's goroutines to notice that it is over; they have nothing to do by then.
+const poolPatience = 5 * time.Second
+
+// Close closes all connections, waits for their handlers, and stops the reactors. It must not be called from a
+// handler, which it would wait for. A second call waits too and returns loop.ErrEngineClosed.
+func (e *Engine) Close() error {
+	err := e.loops.Close()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.pool != nil {
+		if releaseErr := e.pool.ReleaseTimeout(poolPatience); err == nil {
+			err = releaseErr
+		}
+		e.pool = nil
+	}
+	return err
+}

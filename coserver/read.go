@@ -1,0 +1,208 @@
+package coserver
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"sync/atomic"
+
+	"github.com/strand-net/strand/loop"
+)
+
+// input is what has been read from the socket and not been asked for yet. Protected by the turn of the read side.
+type input struct {
+	buffer *[bufferSize]byte // lent, or nil
+	unread []byte            // part of buffer, or kept
+	kept   []byte            // the beginning of a message, while the connection waits for the rest
+
+	// begun says, to other goroutines too, that unread is not empty.
+	begun atomic.Bool
+
+	// streak is how many bytes the handler has got without waiting once.
+	streak int
+}
+
+// turnBudget is how many bytes a handler may move without waiting before everything else that is ready on its loop has
+// its turn.
+const turnBudget = 256 << 10
+
+// set makes unread what is left, and tells Write whether there is anything.
+func (in *input) set(unread []byte) {
+	in.unread = unread
+	if begun := len(unread) > 0; begun != in.begun.Load() {
+		in.begun.Store(begun)
+	}
+}
+
+// giveBack returns the lent buffer. What is unread moves to memory of its own size.
+func (in *input) giveBack() {
+	if len(in.unread) > 0 {
+		in.kept = append(in.kept[:0:0], in.unread...)
+		in.unread = in.kept
+	} else {
+		in.kept = nil
+	}
+	if in.buffer != nil {
+		buffers.Put(in.buffer)
+		in.buffer = nil
+	}
+}
+
+// borrow makes sure that unread lies at the beginning of a lent buffer, and returns the free rest of it.
+func (in *input) borrow() []byte {
+	if in.buffer == nil {
+		in.buffer = buffers.Get().(*[bufferSize]byte)
+	}
+	n := copy(in.buffer[:], in.unread)
+	in.unread = in.buffer[:n]
+	in.kept = nil
+	return in.buffer[n:]
+}
+
+// Read reads up to len(p) bytes into p, waiting until there is at least one. It fails with io.EOF when the peer has
+// sent its last byte, and with a *net.OpError otherwise: net.ErrClosed after Close.
+func (c *Conn) Read(p []byte) (int, error) {
+	if err := c.lock(loop.ReadSide); err != nil {
+		return 0, c.opError("read", err)
+	}
+	n, err := c.read(p)
+	c.unlock(loop.ReadSide)
+	return n, c.readError(err)
+}
+
+func (c *Conn) read(p []byte) (int, error) {
+	in := &c.input
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if len(in.unread) > 0 {
+		n := copy(p, in.unread)
+		in.set(in.unread[n:])
+		return n, nil
+	}
+	if err := c.turnToSocket(); err != nil {
+		return 0, err
+	}
+	in.giveBack()
+	for known := false; ; {
+		if known || c.sock.Take(loop.ReadSide) {
+			n, err := c.sock.Recv(p)
+			if err != loop.ErrNotReady {
+				in.streak += n
+				return n, err
+			}
+		}
+		in.streak = 0
+		var err error
+		if known, err = c.wait(loop.ReadSide); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// Next waits until there is input and returns all that has come, up to 64 KiB: without copying it, and without a buffer of
+// the connection's own while it waits. The slice is valid until the next call that reads. Errors are those of Read.
+func (c *Conn) Next() ([]byte, error) {
+	if err := c.lock(loop.ReadSide); err != nil {
+		return nil, c.opError("read", err)
+	}
+	var err error
+	if len(c.input.unread) == 0 {
+		err = c.more()
+	}
+	data := c.input.unread
+	c.input.set(nil)
+	c.unlock(loop.ReadSide)
+	return data, c.readError(err)
+}
+
+// ReadSlice reads until the first delim and returns what came up to it and including it. The slice is valid until the next
+// call that reads. If the input ends first, it returns what there is and io.EOF; if there is no delim in 64 KiB, these
+// and bufio.ErrBufferFull. Other errors are those of Read, and lose nothing.
+func (c *Conn) ReadSlice(delim byte) ([]byte, error) {
+	if err := c.lock(loop.ReadSide); err != nil {
+		return nil, c.opError("read", err)
+	}
+	data, err := c.readSlice(delim)
+	c.unlock(loop.ReadSide)
+	return data, c.readError(err)
+}
+
+func (c *Conn) readSlice(delim byte) ([]byte, error) {
+	in := &c.input
+	for scanned := 0; ; {
+		if i := bytes.IndexByte(in.unread[scanned:], delim); i >= 0 {
+			end := scanned + i + 1
+			data := in.unread[:end]
+			in.set(in.unread[end:])
+			return data, nil
+		}
+		scanned = len(in.unread)
+		var err error
+		if scanned == bufferSize {
+			err = bufio.ErrBufferFull
+		} else {
+			err = c.more()
+		}
+		if err == io.EOF || err == bufio.ErrBufferFull {
+			data := in.unread
+			in.set(nil)
+			return data, err
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// more adds to the unread input, waiting if need be.
+func (c *Conn) more() error {
+	in := &c.input
+	if err := c.turnToSocket(); err != nil {
+		return err
+	}
+	for known := false; ; {
+		if known || c.sock.Take(loop.ReadSide) {
+			room := in.borrow()
+			n, err := c.sock.Recv(room)
+			if n > 0 {
+				in.streak += n
+				in.set(in.buffer[:len(in.unread)+n])
+				return nil
+			}
+			if err != loop.ErrNotReady {
+				return err
+			}
+		}
+		in.giveBack()
+		in.streak = 0
+		var err error
+		if known, err = c.wait(loop.ReadSide); err != nil {
+			return err
+		}
+	}
+}
+
+// turnToSocket is what comes before the socket is read: the answers to what has been read so far go out, and a handler
+// that has had its share lets others go first.
+func (c *Conn) turnToSocket() error {
+	if c.output.gathered.Load() {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	if c.input.streak >= turnBudget {
+		c.input.streak = 0
+		if t := c.self(); t != nil {
+			t.giveWay()
+		}
+	}
+	return nil
+}
+
+func (c *Conn) readError(err error) error {
+	if err == nil || err == io.EOF || err == bufio.ErrBufferFull {
+		return err
+	}
+	return c.opError("read", err)
+}

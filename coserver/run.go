@@ -1,0 +1,144 @@
+package coserver
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/strand-net/strand/loop"
+)
+
+// run is one life of a Server, from its first Listen to the end of its Shutdown.
+type run struct {
+	server     *Server
+	engine     *Engine
+	ownsEngine bool
+
+	draining atomic.Bool // shutting down: a connection that waits for a new request ends
+
+	mu        sync.Mutex
+	listeners []*Listener
+	conns     *Conn // the first of a list
+	count     int
+	ending    bool          // no connection is taken any more
+	idle      chan struct{} // closed when ending and the last handler has returned
+	over      chan struct{} // closed when Shutdown or Close has done all that it will do
+}
+
+func newRun(s *Server) (*run, error) {
+	r := &run{server: s, engine: s.Engine, idle: make(chan struct{}), over: make(chan struct{})}
+	if r.engine == nil {
+		engine, err := NewEngine(EngineConfig{Logger: s.Logger})
+		if err != nil {
+			return nil, err
+		}
+		r.engine, r.ownsEngine = engine, true
+	}
+	return r, nil
+}
+
+// add takes c into the list, or reports that the server is ending.
+func (r *run) add(c *Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending {
+		return false
+	}
+	if c.next = r.conns; c.next != nil {
+		c.next.prev = c
+	}
+	r.conns = c
+	r.count++
+	return true
+}
+
+// remove takes c out again, when its handler has returned.
+func (r *run) remove(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		r.conns = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+	r.count--
+	if r.ending && r.count == 0 {
+		close(r.idle)
+	}
+}
+
+// end closes the listeners and lets nobody in any more. It reports whether it was the first to do so.
+func (r *run) end() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending {
+		return false
+	}
+	for _, ln := range r.listeners {
+		ln.ln.Close()
+	}
+	r.ending = true
+	if r.count == 0 {
+		close(r.idle)
+	}
+	return true
+}
+
+// each calls do for every connection.
+func (r *run) each(do func(*Conn)) {
+	r.mu.Lock()
+	conns := make([]*Conn, 0, r.count)
+	for c := r.conns; c != nil; c = c.next {
+		conns = append(conns, c)
+	}
+	r.mu.Unlock()
+	for _, c := range conns {
+		do(c)
+	}
+}
+
+// finish ends the life. It waits for nothing but what is over already.
+func (r *run) finish() {
+	if r.ownsEngine {
+		select {
+		case <-r.idle:
+			r.engine.Close()
+		default: // a handler goes on; the engine has to wait for it
+			go r.engine.Close()
+		}
+	}
+	r.server.ended(r)
+	close(r.over)
+}
+
+// open begins a connection. On the goroutine of its loop.
+func (r *run) open(l *loop.Loop, accepted loop.Accepted, local net.Addr) {
+	c := &Conn{run: r, local: local}
+	c.task.reactor = &r.engine.reactors[l.Index()]
+	if err := l.Attach(&c.sock, accepted, c); err != nil {
+		r.server.report(c, err)
+		return
+	}
+	if c.local == nil {
+		c.local = net.TCPAddrFromAddrPort(c.sock.LocalAddr())
+	}
+	if !r.add(c) {
+		c.shut()
+		return
+	}
+	l.Hold() // until the task ends
+	if r.server.inline() {
+		c.task.startInline(c.serve)
+		return
+	}
+	if err := r.engine.spawn(func() { c.task.runOnGoroutine(c.serve) }); err != nil {
+		l.Unhold()
+		c.shut()
+		r.remove(c)
+		r.server.report(c, err)
+	}
+}

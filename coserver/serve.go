@@ -1,0 +1,72 @@
+package coserver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+)
+
+// ErrHandlerExited is reported for a handler that ended its goroutine with runtime.Goexit (as testing's FailNow does).
+var ErrHandlerExited = errors.New("coserver: handler called runtime.Goexit")
+
+// PanicError is reported for a handler that panicked.
+type PanicError struct {
+	Value any    // what it panicked with
+	Stack []byte // of the goroutine, as debug.Stack gives it
+}
+
+// Error tells the value; the stack is a field.
+func (e *PanicError) Error() string { return fmt.Sprintf("coserver: handler panicked: %v", e.Value) }
+
+// Unwrap returns the value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// serve is the life of a connection: its handler, and what comes after it however it ends.
+func (c *Conn) serve() {
+	returned := false
+	defer func() {
+		if !returned {
+			c.fell(recover())
+		}
+		c.run.remove(c)
+	}()
+	err := c.run.server.Handler(c)
+	if c.output.gathered.Load() {
+		_ = c.flush()
+	}
+	c.input.giveBack()
+	c.shut()
+	returned = true
+	if err != nil && err != io.EOF && !isConnError(err) {
+		c.run.server.report(c, err)
+	}
+}
+
+// fell ends a connection whose handler did not return.
+func (c *Conn) fell(reason any) {
+	c.shut()
+	if reason == nil {
+		c.run.server.report(c, ErrHandlerExited)
+		return
+	}
+	c.run.server.report(c, &PanicError{Value: reason, Stack: debug.Stack()})
+}
+
+// report passes on what ended a connection other than its peer.
+func (s *Server) report(c *Conn, err error) {
+	if s.OnError != nil {
+		s.OnError(c, err)
+		return
+	}
+	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.Any("error", err)}
+	var panicked *PanicError
+	if errors.As(err, &panicked) {
+		attrs = append(attrs, slog.String("stack", string(panicked.Stack)))
+	}
+	s.logger().Error("connection ended", attrs...)
+}

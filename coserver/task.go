@@ -1,0 +1,147 @@
+package coserver
+
+import (
+	"iter"
+	"sync/atomic"
+
+	"github.com/strand-net/strand/loop"
+)
+
+// task is a handler in progress. This file alone knows how one is parked and resumed.
+//
+// A task that a loop carries is a coroutine: the loop's goroutine runs it, inside next, until it parks. One that nothing
+// carries is a goroutine and waits on channels; it has no state here.
+//
+//	          resume
+//	parked ───────────▶ running ──────▶ ended
+//	▲    ▲               │   │   the handler returns
+//	│    │  next returns │   │ wake
+//	│    └───────────────┘   ▼
+//	└─────────────────────  woken
+//	next returns: post again
+//
+// The task itself is between running and parked ("parking") from its call of yield until next has returned in its
+// carrier. Nobody may resume it then, and only the carrier knows when that time is over; so only the carrier sets
+// parked. A wake-up that comes earlier is kept as woken. As long as the loop's goroutine is the carrier this cannot
+// happen, for wake-ups come through the loop; it can when that goroutine has been replaced meanwhile.
+type task struct {
+	reactor *reactor
+	state   atomic.Uint32
+	g       atomic.Uintptr // the goroutine that the handler runs on, 0 when it has ended
+	inline  bool           // carried by a loop
+	next    func() (struct{}, bool)
+	yield   func(struct{}) bool
+}
+
+const (
+	taskParked uint32 = iota
+	taskRunning
+	taskWoken
+	taskEnded
+)
+
+// reactor is what coserver keeps for each loop.
+type reactor struct {
+	loop *loop.Loop
+	// running is the task that the loop resumed last. It may have parked since; whether it runs shows in its g.
+	running atomic.Pointer[task]
+	_       [48]byte // loops do not share cache lines
+}
+
+// startInline begins body as a coroutine on the goroutine of the task's loop, which it must be called on, and returns when
+// body parks or ends.
+func (t *task) startInline(body func()) {
+	t.inline = true
+	t.next, _ = iter.Pull(func(yield func(struct{}) bool) {
+		t.yield = yield
+		defer t.end()
+		t.g.Store(getg())
+		body()
+	})
+	t.resume()
+}
+
+// runOnGoroutine runs body on the calling goroutine.
+func (t *task) runOnGoroutine(body func()) {
+	defer t.end()
+	t.g.Store(getg())
+	body()
+}
+
+func (t *task) end() {
+	t.g.Store(0)
+	t.state.Store(taskEnded)
+	t.reactor.loop.Unhold()
+}
+
+// isCaller reports whether the calling goroutine is the task's own.
+func (t *task) isCaller() bool { return canInline && t.g.Load() == getg() }
+
+// resume runs the task until it parks or ends. On the goroutine of its loop only.
+func (t *task) resume() {
+	if !t.state.CompareAndSwap(taskParked, taskRunning) {
+		if t.state.CompareAndSwap(taskRunning, taskWoken) {
+			return // its carrier will see to it
+		}
+		t.state.Store(taskRunning)
+	}
+	t.reactor.running.Store(t)
+	// What comes out of next may be a Goexit of the handler, which ends the carrier's goroutine too; the loop then
+	// goes on with another.
+	defer t.returned()
+	t.next()
+}
+
+// returned is the carrier's part in parking.
+func (t *task) returned() {
+	if t.state.CompareAndSwap(taskRunning, taskParked) || t.state.Load() == taskEnded {
+		return
+	}
+	t.state.Store(taskParked)
+	t.reactor.loop.Post(t)
+}
+
+// RunOnLoop resumes a task that was woken from elsewhere.
+func (t *task) RunOnLoop() { t.resume() }
+
+// giveWay lets everything else that is ready on the loop run first. The task must be the caller, and inline.
+func (t *task) giveWay() {
+	t.reactor.loop.Requeue(t)
+	t.yield(struct{}{})
+}
+
+// waiter is one call that waits, on whatever carries it.
+type waiter struct {
+	task *task         // an inline task, parked; or nil:
+	ch   chan struct{} // a goroutine
+}
+
+// prepare makes w a waiter for the calling goroutine, which is task, or is none that a loop carries if task is nil.
+func (w *waiter) prepare(task *task) {
+	w.task = task
+	if task == nil && w.ch == nil {
+		w.ch = make(chan struct{}, 1)
+	}
+}
+
+// wait returns after one wake.
+func (w *waiter) wait() {
+	if w.task != nil {
+		w.task.yield(struct{}{})
+		return
+	}
+	<-w.ch
+}
+
+// wake ends a wait, or the next one if it has not begun. It is called once for each wait. on is the loop whose goroutine
+// the caller is, or nil.
+func (w *waiter) wake(on *loop.Loop) {
+	switch {
+	case w.task == nil:
+		w.ch <- struct{}{}
+	case w.task.reactor.loop == on:
+		w.task.resume()
+	default:
+		w.task.reactor.loop.Post(w.task)
+	}
+}

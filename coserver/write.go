@@ -1,0 +1,133 @@
+package coserver
+
+import (
+	"net"
+	"sync/atomic"
+
+	"github.com/strand-net/strand/loop"
+)
+
+// output is what a handler has written while it had unread input. Protected by the turn of the write side.
+type output struct {
+	buffer *[gatherSize]byte // nil when size is 0
+	size   int
+	err    error // why an earlier flush failed
+
+	gathered atomic.Bool // size is not 0
+	streak   int         // bytes sent without waiting once
+}
+
+// Write writes p: all of it, or it fails with the number of bytes that the kernel took and a *net.OpError. Writes of several
+// goroutines are serialised.
+//
+// While the handler has unread input at hand (from ReadSlice, say), what it writes is gathered, and goes out in one
+// system call when that input is used up. Otherwise it goes to the socket at once. An error of gathered output is that
+// of the next Write.
+func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.lock(loop.WriteSide); err != nil {
+		return 0, c.opError("write", err)
+	}
+	n, err := c.write(p)
+	c.unlock(loop.WriteSide)
+	if err != nil {
+		err = c.opError("write", err)
+	}
+	return n, err
+}
+
+func (c *Conn) write(p []byte) (int, error) {
+	out := &c.output
+	if out.err != nil {
+		return 0, out.err
+	}
+	if c.input.begun.Load() && c.task.isCaller() {
+		if out.size+len(p) > gatherSize {
+			if err := c.sendGathered(); err != nil {
+				return 0, err
+			}
+		}
+		if len(p) <= gatherSize {
+			out.gather(p)
+			return len(p), nil
+		}
+	}
+	if out.size > 0 {
+		if err := c.sendGathered(); err != nil {
+			return 0, err
+		}
+	}
+	return c.send(p)
+}
+
+func (o *output) gather(p []byte) {
+	if o.buffer == nil {
+		o.buffer = gatherBuffers.Get().(*[gatherSize]byte)
+		o.gathered.Store(true)
+	}
+	o.size += copy(o.buffer[o.size:], p)
+}
+
+func (o *output) reset() {
+	gatherBuffers.Put(o.buffer)
+	o.buffer, o.size = nil, 0
+	o.gathered.Store(false)
+}
+
+// flush sends what is gathered. The error is the next Write's to report, unless the connection is closed.
+func (c *Conn) flush() error {
+	if err := c.lock(loop.WriteSide); err != nil {
+		return err
+	}
+	if c.output.size > 0 {
+		_ = c.sendGathered()
+	}
+	c.unlock(loop.WriteSide)
+	if c.closed.Load() {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// sendGathered sends what is gathered, waiting if need be. The caller must have the turn of the write side.
+func (c *Conn) sendGathered() error {
+	_, err := c.send(c.output.buffer[:c.output.size])
+	c.output.reset()
+	c.output.err = err
+	return err
+}
+
+// flushNow sends what is gathered as far as it goes without waiting. The caller must have the turn of the write side.
+func (o *output) flushNow(c *Conn) {
+	if o.size > 0 {
+		_, _ = c.sock.Send(o.buffer[:o.size])
+		o.reset()
+	}
+}
+
+// send sends p, waiting if need be, and lets others go first when it has sent its share without. The caller must have the
+// turn of the write side.
+func (c *Conn) send(p []byte) (int, error) {
+	out := &c.output
+	for sent := 0; ; {
+		n, err := c.sock.Send(p[sent:min(len(p), sent+turnBudget)])
+		sent += n
+		out.streak += n
+		if out.streak >= turnBudget {
+			out.streak = 0
+			if t := c.self(); t != nil {
+				t.giveWay()
+			}
+		}
+		switch {
+		case err == loop.ErrNotReady:
+			out.streak = 0
+			if _, err := c.wait(loop.WriteSide); err != nil {
+				return sent, err
+			}
+		case err != nil:
+			return sent, err
+		case sent == len(p):
+			return sent, nil
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package loop
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/strand-net/strand/poller"
+)
+
+const (
+	// acceptBudget is how many connections one turn accepts before the connections that are there get theirs.
+	acceptBudget = 64
+
+	// When accepting fails for lack of something, it pauses, each time twice as long.
+	minAcceptPause = 5e6 // 5 ms
+	maxAcceptPause = 1e9 // 1 s
+)
+
+// Accepted is a connection that no Socket holds yet.
+type Accepted struct {
+	fd   int
+	peer netip.AddrPort
+}
+
+// discard closes a connection that l has been promised but will not watch.
+func (a Accepted) discard(l *Loop) {
+	l.engine.kernel.Close(a.fd)
+	l.sockets.Add(-1)
+}
+
+// Listener is a listening socket. Its connections are spread over the engine's loops, each to the one that has the fewest.
+// Its methods are safe from any goroutine.
+type Listener struct {
+	loop *Loop
+	addr net.Addr
+	open func(*Loop, Accepted)
+
+	mu      sync.Mutex // held while fd is used, so that Close can close it at once
+	fd      int
+	serving bool
+	closed  bool
+
+	// Loop goroutine only.
+	token poller.Token
+	pause int64 // nanoseconds; 0: accepting goes well
+	retry Timer
+}
+
+// Listen binds an address: network is "tcp", "tcp4", "tcp6" or "unix", and address is as in net.Listen. Clients can
+// connect from now on, and are accepted from [Listener.Serve] on. Errors are those of net.Listen, or [ErrEngineClosed].
+func (e *Engine) Listen(network, address string) (*Listener, error) {
+	switch network {
+	case "tcp", "tcp4", "tcp6", "unix":
+	default:
+		return nil, &net.OpError{Op: "listen", Net: network, Err: net.UnknownNetworkError(network)}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrEngineClosed
+	}
+	fd, addr, err := e.kernel.Listen(network, address)
+	if err != nil {
+		return nil, err
+	}
+	ln := &Listener{loop: e.loops[e.nextLoop%len(e.loops)], addr: addr, fd: fd}
+	e.nextLoop++
+	e.listeners[ln] = struct{}{}
+	return ln, nil
+}
+
+// Addr returns the address that the listener is bound to.
+func (ln *Listener) Addr() net.Addr { return ln.addr }
+
+// Serve starts accepting: open is called for each connection, on the goroutine of the loop that is to have it, and
+// gives it to [Loop.Attach]. It fails with net.ErrClosed after Close; a listener serves once.
+func (ln *Listener) Serve(open func(*Loop, Accepted)) error {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.closed || ln.serving {
+		return &net.OpError{Op: "accept", Net: ln.addr.Network(), Addr: ln.addr, Err: net.ErrClosed}
+	}
+	ln.serving = true
+	ln.open = open
+	ln.loop.Hold()
+	if !ln.loop.Post((*startListener)(ln)) {
+		ln.loop.Unhold()
+		return ErrEngineClosed
+	}
+	return nil
+}
+
+// Close stops listening: from its return on, the address is free and new clients are refused. Connections that were
+// accepted go on. It fails with net.ErrClosed the second time.
+func (ln *Listener) Close() error {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.closed {
+		return &net.OpError{Op: "close", Net: ln.addr.Network(), Addr: ln.addr, Err: net.ErrClosed}
+	}
+	ln.closed = true
+	e := ln.loop.engine
+	if ln.serving {
+		_ = ln.loop.poller.Remove(ln.fd) // not there yet, or the engine is gone
+	}
+	e.kernel.Close(ln.fd)
+	if address, ok := ln.addr.(*net.UnixAddr); ok && address.Name != "" && address.Name[0] != '@' {
+		_ = os.Remove(address.Name)
+	}
+	e.mu.Lock()
+	delete(e.listeners, ln)
+	e.mu.Unlock()
+	if ln.serving {
+		ln.loop.Post((*endListener)(ln))
+	}
+	return nil
+}
+
+type startListener Listener
+
+func (s *startListener) RunOnLoop() {
+	ln := (*Listener)(s)
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	ln.token = ln.loop.slots.take(ln)
+	if ln.closed { // endListener comes next
+		return
+	}
+	if err := ln.loop.poller.Add(ln.fd, ln.token, poller.Readable); err != nil {
+		ln.loop.engine.logger.Error("listener cannot be watched", slog.Any("addr", ln.addr), slog.Any("error", err))
+	}
+}
+
+type endListener Listener
+
+func (s *endListener) RunOnLoop() {
+	ln := (*Listener)(s)
+	ln.loop.StopTimer(&ln.retry)
+	ln.loop.slots.release(ln.token)
+	ln.loop.Unhold()
+}
+
+func (ln *Listener) kill() { ln.Close() }
+
+func (ln *Listener) dispatch(poller.Readiness) {
+	if ln.pause == 0 {
+		ln.RunOnLoop()
+	}
+}
+
+// RunOnLoop accepts what is there, up to the budget of a turn.
+func (ln *Listener) RunOnLoop() {
+	for range acceptBudget {
+		accepted, errno := ln.accept()
+		switch {
+		case errno == 0:
+			ln.pause = 0
+			ln.place(accepted)
+		case errno == syscall.EAGAIN || errno == syscall.EBADF:
+			ln.pause = 0
+			return // nobody is waiting, or the listener is closed
+		case isAboutTheConnection(errno):
+			continue
+		default:
+			ln.rest(errno)
+			return
+		}
+	}
+	ln.loop.Requeue(ln)
+}
+
+func (ln *Listener) accept() (Accepted, syscall.Errno) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.closed {
+		return Accepted{}, syscall.EBADF
+	}
+	fd, peer, errno := ln.loop.engine.kernel.Accept(ln.fd)
+	return Accepted{fd, peer}, errno
+}
+
+// isAboutTheConnection tells errors of the connection that would have been accepted from errors of ours: accept(2)
+// passes on what is pending on the new socket, and says to treat it like EAGAIN. EPERM is a firewall's answer.
+func isAboutTheConnection(errno syscall.Errno) bool {
+	switch errno {
+	case syscall.EINTR, syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT,
+		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ETIMEDOUT:
+		return true
+	}
+	return false
+}
+
+// rest pauses accepting: for want of descriptors or memory there is no point in asking again at once, and clients
+// wait in the backlog meanwhile.
+func (ln *Listener) rest(errno syscall.Errno) {
+	if ln.pause == 0 {
+		ln.loop.engine.logger.Warn("accepting pauses", slog.Any("addr", ln.addr), slog.Any("error", os.NewSyscallError("accept4", errno)))
+	}
+	ln.pause = min(max(2*ln.pause, minAcceptPause), maxAcceptPause)
+	ln.loop.SetTimer(&ln.retry, ln.pause, ln)
+}
+
+// place gives a connection to the loop that has the fewest.
+func (ln *Listener) place(accepted Accepted) {
+	target := ln.loop.engine.leastLoaded(ln.loop)
+	target.sockets.Add(1)
+	a := arrival{ln, target, accepted}
+	if target == ln.loop {
+		a.RunOnLoop()
+	} else if !target.Post(a) {
+		accepted.discard(target)
+	}
+}
+
+// arrival is a connection on its way to its loop.
+type arrival struct {
+	listener *Listener
+	loop     *Loop
+	accepted Accepted
+}
+
+func (a arrival) RunOnLoop() {
+	if a.loop.killed {
+		a.accepted.discard(a.loop)
+		return
+	}
+	a.listener.open(a.loop, a.accepted)
+}
