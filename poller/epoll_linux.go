@@ -26,12 +26,21 @@ type epoll struct {
 
 	mu     sync.RWMutex // held while epfd or wakefd is used by anything but Wait, so that Close can close them
 	wakefd int
-	closed bool
+	closed atomic.Bool // written with mu held
 
 	// Only the goroutine in Wait uses what follows.
 	ready []unix.EpollEvent
 	n     int           // events in ready
 	errno syscall.Errno // why fetch failed
+}
+
+// wakeEvent registers the event counter. It is edge-triggered, so the counter is never read: each write to it is a new
+// edge, also when it was not 0.
+var wakeEvent = epollEvent(unix.EPOLLIN, Reserved)
+
+// epollEvent puts the token into the data of an epoll_event (epoll_ctl(2)), which unix.EpollEvent has as two halves.
+func epollEvent(events uint32, token Token) unix.EpollEvent {
+	return unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(token), Pad: int32(token >> 32)}
 }
 
 func newEpoll(kernel sys.Kernel) (*epoll, error) {
@@ -45,16 +54,15 @@ func newEpoll(kernel sys.Kernel) (*epoll, error) {
 		return nil, os.NewSyscallError("eventfd2", errno)
 	}
 	e := &epoll{kernel: kernel, epfd: epfd, wakefd: wakefd}
-	// Edge-triggered, so the counter is never read: each write to it is a new edge, also when it was not 0.
-	if err := e.control(unix.EPOLL_CTL_ADD, wakefd, Reserved, unix.EPOLLIN); err != nil {
+	event := wakeEvent
+	if errno := kernel.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, &event); errno != 0 {
 		kernel.Close(wakefd)
 		kernel.Close(epfd)
-		return nil, err
+		return nil, os.NewSyscallError("epoll_ctl", errno)
 	}
 	parker, err := kernel.NewParker(epfd, e.fetch)
 	if err != nil {
 		kernel.Close(wakefd)
-		kernel.Close(epfd)
 		return nil, err
 	}
 	e.parker = parker
@@ -85,10 +93,10 @@ func (e *epoll) Remove(fd int) error { return e.control(unix.EPOLL_CTL_DEL, fd, 
 func (e *epoll) control(op, fd int, token Token, events uint32) error {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if e.closed {
+	if e.closed.Load() {
 		return ErrClosed
 	}
-	event := unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(token), Pad: int32(token >> 32)}
+	event := epollEvent(events, token)
 	if errno := e.kernel.EpollCtl(e.epfd, op, fd, &event); errno != 0 {
 		return os.NewSyscallError("epoll_ctl", errno)
 	}
@@ -97,31 +105,46 @@ func (e *epoll) control(op, fd int, token Token, events uint32) error {
 
 func (e *epoll) Wait(events []Event, timeout time.Duration) (int, error) {
 	if len(events) == 0 {
+		if e.closed.Load() {
+			return 0, ErrClosed
+		}
 		return 0, os.NewSyscallError("epoll_wait", syscall.EINVAL)
 	}
-	if len(e.ready) < len(events) {
+	if cap(e.ready) < len(events) {
 		e.ready = make([]unix.EpollEvent, len(events))
 	}
 	e.ready = e.ready[:len(events)]
 	e.n, e.errno = 0, 0
-	if timeout == 0 {
-		e.mu.RLock()
-		if e.closed {
-			e.mu.RUnlock()
-			return 0, ErrClosed
-		}
-		e.fetch()
-		e.mu.RUnlock()
-	} else if err := e.parker.Park(timeout); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		if errors.Is(err, os.ErrClosed) {
-			return 0, ErrClosed
-		}
+	var err error
+	if timeout >= 0 {
+		// Also before Park, which need not look if the time is over before it can, and need not arm a timer if there
+		// is something already.
+		err = e.look()
+	}
+	if timeout != 0 && err == nil && e.n == 0 && e.errno == 0 {
+		err = e.parker.Park(timeout)
+	}
+	if errors.Is(err, os.ErrClosed) {
+		return 0, ErrClosed
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return 0, err
 	}
 	if e.errno != 0 {
 		return 0, os.NewSyscallError("epoll_wait", e.errno)
 	}
 	return e.translate(events), nil
+}
+
+// look is fetch outside of Park, which keeps epfd open by itself.
+func (e *epoll) look() error {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed.Load() {
+		return ErrClosed
+	}
+	e.fetch()
+	return nil
 }
 
 // fetch asks the kernel once, and reports whether there is anything for Wait to return.
@@ -171,17 +194,26 @@ func readiness(events uint32) Readiness {
 
 func (e *epoll) Wake() error {
 	if !e.pending.CompareAndSwap(false, true) {
+		if e.closed.Load() { // then no Wait will clear pending any more
+			return ErrClosed
+		}
 		return nil
 	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if e.closed {
+	if e.closed.Load() {
 		return ErrClosed
 	}
-	// EAGAIN means that the counter is at its maximum: it has been signalled, as it should be.
-	if errno := e.kernel.EventfdSignal(e.wakefd); errno != 0 && errno != syscall.EAGAIN {
+	call, errno := "write", e.kernel.EventfdSignal(e.wakefd)
+	if errno == syscall.EAGAIN {
+		// The counter, which nobody reads, is at its maximum. A write that fails is no edge; to modify the registration
+		// reports anew that the counter is not 0.
+		event := wakeEvent
+		call, errno = "epoll_ctl", e.kernel.EpollCtl(e.epfd, unix.EPOLL_CTL_MOD, e.wakefd, &event)
+	}
+	if errno != 0 {
 		e.pending.Store(false)
-		return os.NewSyscallError("write", errno)
+		return os.NewSyscallError(call, errno)
 	}
 	return nil
 }
@@ -189,10 +221,10 @@ func (e *epoll) Wake() error {
 func (e *epoll) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.closed.Load() {
 		return ErrClosed
 	}
-	e.closed = true
+	e.closed.Store(true)
 	err := e.parker.Close()
 	e.kernel.Close(e.wakefd)
 	return err

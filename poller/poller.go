@@ -38,16 +38,19 @@ const (
 	Readable Readiness = 1 << iota
 	// Writable: a write will not block, or will fail at once.
 	Writable
-	// ReadClosed: the peer has shut down its sending side; data that came before may still be unread.
+	// ReadClosed: the peer has shut down its sending side; data that came before may still be unread. It comes with
+	// an interest in Readable only.
 	ReadClosed
 	// Closed: the descriptor is closed in both directions (hang-up) or has failed; reads and writes say how.
 	Closed
 	// Urgent: out-of-band data has arrived. A read stops short at its mark, so from now on a short read no longer
-	// means that the socket is drained (tcp(7), SO_OOBINLINE and SIOCATMARK).
+	// means that the socket is drained (tcp(7), SO_OOBINLINE and SIOCATMARK). It comes with an interest in Readable
+	// only, and not from every backend.
 	Urgent
 )
 
-// Interest is what a caller wants to hear of: Readable, Writable, or both. The other conditions are always reported.
+// Interest is what a caller wants to hear of: Readable (and with it ReadClosed and Urgent), Writable, or both.
+// Closed is always reported.
 type Interest = Readiness
 
 // Event is one change of one descriptor.
@@ -66,7 +69,7 @@ type Poller interface {
 	Add(fd int, token Token, interest Interest) error
 
 	// Modify changes token and interest of a registered fd, and reports anew what holds. It fails with ENOENT if fd is
-	// not registered. An interest of 0 keeps fd registered but silent, except for Closed.
+	// not registered, as Remove does. An interest of 0 keeps fd registered but silent, except for Closed.
 	Modify(fd int, token Token, interest Interest) error
 
 	// Remove ends the registration of fd. It must come before fd is closed: a duplicate of the descriptor elsewhere

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -18,7 +19,7 @@ type readiness interface {
 	// EpollWait returns what is ready now; it does not wait (epoll_wait(2) with a timeout of 0).
 	EpollWait(epfd int, events []unix.EpollEvent) (int, syscall.Errno)
 	// NewParker takes over an epoll descriptor, so that a goroutine can wait until poll, asked each time that the
-	// descriptor becomes ready, has returned true.
+	// descriptor becomes ready, has returned true. If it fails, it has closed the descriptor.
 	NewParker(epfd int, poll func() bool) (Parker, error)
 	// Eventfd makes a non-blocking, close-on-exec event counter (eventfd(2)).
 	Eventfd() (int, syscall.Errno)
@@ -29,8 +30,9 @@ type readiness interface {
 // Parker lets a goroutine wait until an epoll instance has something to report, without holding a thread.
 type Parker interface {
 	// Park returns when poll has returned true: it calls poll at once, and again each time that the instance
-	// becomes ready. It gives up after timeout (negative: never) with os.ErrDeadlineExceeded, and when the Parker is
-	// closed with os.ErrClosed. One goroutine at a time may park.
+	// becomes ready. It gives up after timeout (negative: never) with os.ErrDeadlineExceeded, perhaps before it has
+	// called poll if the timeout is that short, and when the Parker is closed with os.ErrClosed. One goroutine at
+	// a time may park.
 	Park(timeout time.Duration) error
 	// Close closes the epoll instance and ends a Park in progress.
 	Close() error
@@ -74,12 +76,15 @@ type epollParker struct {
 	raw   syscall.RawConn
 	ready func(uintptr) bool
 	timed bool // a deadline is set on file
+
+	closed atomic.Bool // Close has begun: what fails from now on fails for that reason
 }
 
 func (host) NewParker(epfd int, poll func() bool) (Parker, error) {
 	// os.NewFile registers with the runtime's poller only what is in non-blocking mode. The flag means nothing else to
 	// an epoll descriptor.
 	if err := unix.SetNonblock(epfd, true); err != nil {
+		unix.Close(epfd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	file := os.NewFile(uintptr(epfd), "epoll")
@@ -100,15 +105,27 @@ func (p *epollParker) Park(timeout time.Duration) error {
 	if timeout >= 0 {
 		p.timed = true
 		if err := p.file.SetReadDeadline(time.Now().Add(timeout)); err != nil {
-			return err
+			return p.reason(err)
 		}
 	} else if p.timed {
 		p.timed = false
 		if err := p.file.SetReadDeadline(time.Time{}); err != nil {
-			return err
+			return p.reason(err)
 		}
 	}
-	return p.raw.Read(p.ready)
+	return p.reason(p.raw.Read(p.ready))
 }
 
-func (p *epollParker) Close() error { return p.file.Close() }
+// reason names a closed file: SetReadDeadline and RawConn.Read of an os.File let out the unexported error that
+// package os has for it, which is not os.ErrClosed.
+func (p *epollParker) reason(err error) error {
+	if err != nil && p.closed.Load() {
+		return os.ErrClosed
+	}
+	return err
+}
+
+func (p *epollParker) Close() error {
+	p.closed.Store(true)
+	return p.file.Close()
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package leak
+
+func descriptors() map[int]string { return nil }

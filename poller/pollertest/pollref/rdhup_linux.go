@@ -1,0 +1,5 @@
+package pollref
+
+import "golang.org/x/sys/unix"
+
+const rdhup = unix.POLLRDHUP
