@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +12,11 @@ const (
 	// batchSize is how many events one iteration takes in hand. More makes the last of them wait longer for its turn; fewer
 	// costs more waits for the same work.
 	batchSize = 256
+
+	// giveWayAfter is how many events a loop handles before it yields its processor once. While one loop finds work each time
+	// that it looks, nothing makes the Go scheduler ask for the readiness of the others but its ten-millisecond
+	// housekeeping; yielding wakes an idle processor, which then does. docs/adr/0004 has the figures.
+	giveWayAfter = 128
 
 	// scratchSize is the buffer that the callback API reads into: large enough that a busy bulk sender needs few reads,
 	// and shared by all connections of the loop, so that none has to own one.
@@ -41,6 +47,7 @@ type Loop struct {
 	events  []poller.Event
 	count   int // events in hand
 	cursor  int // the next of them
+	handled int // events since the loop last gave way
 	slots   slots
 	ready   queue // work that the loop gave itself, for its next turn
 	posted  queue // what was in the mailbox
@@ -161,6 +168,10 @@ func (l *Loop) iterate() {
 // wait fills events. The loop counts as asleep from before it looks into the mailbox for the last time, so
 // whoever posts later wakes it.
 func (l *Loop) wait() {
+	if l.handled += l.count; l.handled >= giveWayAfter {
+		l.handled = 0
+		runtime.Gosched()
+	}
 	timeout := time.Duration(-1)
 	if l.ready.any() {
 		timeout = 0
