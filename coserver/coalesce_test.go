@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/strand-net/strand/coserver"
+	"github.com/strand-net/strand/poller/pollertest/leak"
 	"github.com/strand-net/strand/poller/sys"
 )
 
@@ -34,6 +35,7 @@ func (k *countingKernel) Recv(fd int, p []byte) (int, syscall.Errno) {
 }
 
 func counted(t *testing.T) (*countingKernel, *coserver.Engine) {
+	leak.Check(t)
 	kernel := &countingKernel{Kernel: sys.Host}
 	engine, err := coserver.NewEngineOn(kernel)
 	require.NoError(t, err)

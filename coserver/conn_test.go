@@ -198,9 +198,7 @@ func TestReadingCallsMix(t *testing.T) {
 // A peer that does not read makes the handler wait, and nobody else.
 func TestSlowReader(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
-		engine, err := coserver.NewEngine(coserver.EngineConfig{Loops: 1})
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, engine.Close()) })
+		engine := newEngine(t, coserver.EngineConfig{Loops: 1})
 		const size = 16 << 20
 		flood := start(t, &coserver.Server{Engine: engine, Carrier: carrier, Handler: func(c *coserver.Conn) error {
 			n, err := c.Write(bytes.Repeat([]byte("flood"), size/5))
@@ -212,7 +210,7 @@ func TestSlowReader(t *testing.T) {
 		echo := start(t, &coserver.Server{Engine: engine, Carrier: carrier, Handler: echoNext}, "tcp")
 		slow := dial(t, flood)
 		first := make([]byte, 10)
-		_, err = io.ReadFull(slow, first)
+		_, err := io.ReadFull(slow, first)
 		require.NoError(t, err)
 		other := dial(t, echo)
 		for range 100 {
@@ -226,9 +224,7 @@ func TestSlowReader(t *testing.T) {
 
 // One connection that never lets its handler wait does not starve the others of its loop.
 func TestGreedyConnectionGivesWay(t *testing.T) {
-	engine, err := coserver.NewEngine(coserver.EngineConfig{Loops: 1})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, engine.Close()) })
+	engine := newEngine(t, coserver.EngineConfig{Loops: 1})
 	sink := start(t, &coserver.Server{Engine: engine, Carrier: coserver.Inline, Handler: func(c *coserver.Conn) error {
 		for buffer := make([]byte, 1024); ; {
 			if _, err := c.Read(buffer); err != nil {
@@ -321,9 +317,7 @@ func TestAnotherGoroutineServesToo(t *testing.T) {
 func TestHandlerUsesOtherConn(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		for _, loops := range []int{1, 2} {
-			engine, err := coserver.NewEngine(coserver.EngineConfig{Loops: loops})
-			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, engine.Close()) })
+			engine := newEngine(t, coserver.EngineConfig{Loops: loops})
 			upstreams := make(chan *coserver.Conn, 1)
 			release := make(chan struct{})
 			upstream := start(t, &coserver.Server{Engine: engine, Carrier: coserver.Channel, Handler: func(c *coserver.Conn) error {

@@ -14,10 +14,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/strand-net/strand/coserver"
+	"github.com/strand-net/strand/poller/pollertest/leak"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
+	leak.Main(m,
 		// ants starts a pool of its own when it is imported; it is never used here.
 		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
 		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"))
@@ -38,6 +39,9 @@ func onEachCarrier(t *testing.T, test func(t *testing.T, carrier coserver.Carrie
 // start serves s on network until the test ends, and fails the test if anything is left then.
 func start(t *testing.T, s *coserver.Server, network string) net.Addr {
 	t.Helper()
+	if s.Engine == nil {
+		leak.Check(t)
+	}
 	if s.Logger == nil {
 		s.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -55,6 +59,16 @@ func start(t *testing.T, s *coserver.Server, network string) net.Addr {
 		}
 	})
 	return ln.Addr()
+}
+
+// newEngine starts an engine that is closed when the test ends, and fails the test if anything is left then.
+func newEngine(t *testing.T, config coserver.EngineConfig) *coserver.Engine {
+	t.Helper()
+	leak.Check(t)
+	engine, err := coserver.NewEngine(config)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, engine.Close()) })
+	return engine
 }
 
 func address(t *testing.T, network string) string {

@@ -69,9 +69,7 @@ func TestFallingHandlers(t *testing.T) {
 		for name, test := range falls {
 			for _, when := range []string{"at once", "after waiting"} {
 				t.Run(name+" "+when, func(t *testing.T) {
-					engine, err := coserver.NewEngine(coserver.EngineConfig{Loops: 1})
-					require.NoError(t, err)
-					t.Cleanup(func() { require.NoError(t, engine.Close()) })
+					engine := newEngine(t, coserver.EngineConfig{Loops: 1})
 					reports := make(chan error, 10)
 					falling := start(t, &coserver.Server{
 						Engine: engine, Carrier: carrier,
@@ -274,9 +272,7 @@ func TestShutdownUnderAStorm(t *testing.T) {
 
 // Servers come and go on one engine while others run.
 func TestServersShareAnEngine(t *testing.T) {
-	engine, err := coserver.NewEngine(coserver.EngineConfig{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, engine.Close()) })
+	engine := newEngine(t, coserver.EngineConfig{})
 	steady := dial(t, start(t, &coserver.Server{Engine: engine, Handler: echoNext}, "tcp"))
 	for range 20 {
 		s := &coserver.Server{Engine: engine, Handler: echoRead}
@@ -293,9 +289,7 @@ func TestServersShareAnEngine(t *testing.T) {
 
 // More connections than goroutines are allowed are closed and reported, and the others go on.
 func TestMaxGoroutines(t *testing.T) {
-	engine, err := coserver.NewEngine(coserver.EngineConfig{MaxGoroutines: 2})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, engine.Close()) })
+	engine := newEngine(t, coserver.EngineConfig{MaxGoroutines: 2})
 	reports := make(chan error, 1)
 	addr := start(t, &coserver.Server{Engine: engine, Carrier: coserver.Channel, Handler: echoNext,
 		OnError: func(_ *coserver.Conn, err error) { reports <- err }}, "tcp")

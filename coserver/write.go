@@ -40,23 +40,23 @@ func (c *Conn) write(p []byte) (int, error) {
 	if out.err != nil {
 		return 0, out.err
 	}
-	if c.input.begun.Load() && c.task.isCaller() {
-		if out.size+len(p) > gatherSize {
-			if err := c.sendGathered(); err != nil {
-				return 0, err
-			}
-		}
-		if len(p) <= gatherSize {
-			out.gather(p)
-			return len(p), nil
-		}
+	if out.size+len(p) <= gatherSize && c.input.begun.Load() && c.task.isCaller() {
+		out.gather(p)
+		return len(p), nil
 	}
-	if out.size > 0 {
-		if err := c.sendGathered(); err != nil {
+	if out.size == 0 {
+		return c.send(p)
+	}
+	if out.size+len(p) > gatherSize {
+		if _, err := c.sendGathered(); err != nil {
 			return 0, err
 		}
+		return c.write(p)
 	}
-	return c.send(p)
+	before := out.size
+	out.gather(p)
+	sent, err := c.sendGathered()
+	return max(0, sent-before), err
 }
 
 func (o *output) gather(p []byte) {
@@ -79,7 +79,7 @@ func (c *Conn) flush() error {
 		return err
 	}
 	if c.output.size > 0 {
-		_ = c.sendGathered()
+		_, _ = c.sendGathered()
 	}
 	c.unlock(loop.WriteSide)
 	if c.closed.Load() {
@@ -88,12 +88,14 @@ func (c *Conn) flush() error {
 	return nil
 }
 
-// sendGathered sends what is gathered, waiting if need be. The caller must have the turn of the write side.
-func (c *Conn) sendGathered() error {
-	_, err := c.send(c.output.buffer[:c.output.size])
-	c.output.reset()
-	c.output.err = err
-	return err
+// sendGathered sends what is gathered, waiting if need be. Its error is also that of all later writes. The caller must have
+// the turn of the write side.
+func (c *Conn) sendGathered() (int, error) {
+	out := &c.output
+	n, err := c.send(out.buffer[:out.size])
+	out.reset()
+	out.err = err
+	return n, err
 }
 
 // flushNow sends what is gathered as far as it goes without waiting. The caller must have the turn of the write side.

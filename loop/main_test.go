@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/strand-net/strand/loop"
+	"github.com/strand-net/strand/poller/pollertest/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
@@ -26,6 +26,7 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 // newEngine starts an engine that is closed when the test ends.
 func newEngine(t *testing.T, config loop.Config) *loop.Engine {
 	t.Helper()
+	leak.Check(t)
 	if config.Logger == nil {
 		config.Logger = quiet
 	}

@@ -34,13 +34,17 @@ func Main(m *testing.M, options ...goleak.Option) {
 	os.Exit(code)
 }
 
-// Check makes t fail at its end, after the clean-ups registered later, if descriptors are open that are not open
-// now. It must not be used by tests that run in parallel.
+// Check makes t fail at its end, after the clean-ups registered later, if there are goroutines or open descriptors that
+// are not there now. It must not be used by tests that run in parallel.
 func Check(t testing.TB) {
 	t.Helper()
 	before := Descriptors()
+	goroutines := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
 		t.Helper()
+		if err := goleak.Find(goroutines); err != nil {
+			t.Errorf("goroutines left: %v", err)
+		}
 		if left := leftSince(before); len(left) > 0 {
 			t.Errorf("descriptors left: %s", strings.Join(left, ", "))
 		}
