@@ -26,6 +26,8 @@ type Conn struct {
 	waiting [2]waiter // by loop.Side: whoever has the turn and waits for readiness
 	closed  atomic.Bool
 
+	deadlines atomic.Pointer[deadlines]
+
 	mu     sync.Mutex
 	queued []queued // for a turn
 
@@ -70,11 +72,9 @@ func (c *Conn) shut() bool {
 		return false
 	}
 	// Whoever arms a side from now on sees closed afterwards, and does not wait.
-	for side := range c.waiting {
-		if c.sock.Disarm(loop.Side(side)) {
-			c.waiting[side].wake(nil)
-		}
-	}
+	c.wakeWaiter(loop.ReadSide)
+	c.wakeWaiter(loop.WriteSide)
+	c.stopTimer()
 	c.sock.Close()
 	return true
 }
@@ -97,7 +97,7 @@ func (c *Conn) self() *task {
 }
 
 // wait parks the caller until side is ready. It reports whether it did wait; if not, the gate may be tried again. The
-// caller must have the turn of side. It fails with net.ErrClosed.
+// caller must have the turn of side. It fails with net.ErrClosed or os.ErrDeadlineExceeded.
 func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	w := &c.waiting[side]
 	w.prepare(c.self())
@@ -108,11 +108,17 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 		c.shut()
 		return false, net.ErrClosed
 	}
+	if c.deadlines.Load() != nil {
+		if err := c.expired(side); err != nil && c.sock.Disarm(side) {
+			return false, err
+		}
+		c.watchDeadline(side)
+	}
 	w.wait()
 	if c.closed.Load() {
 		return true, net.ErrClosed
 	}
-	return true, nil
+	return true, c.expired(side)
 }
 
 // mustEnd reports whether there is no point in waiting: the connection is closed, or its server is shutting down and
@@ -124,12 +130,8 @@ func (c *Conn) mustEnd(side loop.Side) bool {
 // endIfIdle closes the connection if its handler waits for the first byte of something new.
 func (c *Conn) endIfIdle() {
 	if !c.input.begun.Load() && c.sock.Disarm(loop.ReadSide) {
-		c.closed.Store(true)
+		c.shut()
 		c.waiting[loop.ReadSide].wake(nil)
-		if c.sock.Disarm(loop.WriteSide) {
-			c.waiting[loop.WriteSide].wake(nil)
-		}
-		c.sock.Close()
 	}
 }
 

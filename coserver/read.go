@@ -60,12 +60,15 @@ func (in *input) borrow() []byte {
 }
 
 // Read reads up to len(p) bytes into p, waiting until there is at least one. It fails with io.EOF when the peer has
-// sent its last byte, and with a *net.OpError otherwise: net.ErrClosed after Close.
+// sent its last byte, and with a *net.OpError otherwise: net.ErrClosed after Close, os.ErrDeadlineExceeded.
 func (c *Conn) Read(p []byte) (int, error) {
 	if err := c.lock(loop.ReadSide); err != nil {
 		return 0, c.opError("read", err)
 	}
-	n, err := c.read(p)
+	n, err := 0, c.expired(loop.ReadSide)
+	if err == nil {
+		n, err = c.read(p)
+	}
 	c.unlock(loop.ReadSide)
 	return n, c.readError(err)
 }
@@ -106,12 +109,15 @@ func (c *Conn) Next() ([]byte, error) {
 	if err := c.lock(loop.ReadSide); err != nil {
 		return nil, c.opError("read", err)
 	}
-	var err error
-	if len(c.input.unread) == 0 {
+	err := c.expired(loop.ReadSide)
+	if err == nil && len(c.input.unread) == 0 {
 		err = c.more()
 	}
-	data := c.input.unread
-	c.input.set(nil)
+	var data []byte
+	if err == nil {
+		data = c.input.unread
+		c.input.set(nil)
+	}
 	c.unlock(loop.ReadSide)
 	return data, c.readError(err)
 }
@@ -123,7 +129,11 @@ func (c *Conn) ReadSlice(delim byte) ([]byte, error) {
 	if err := c.lock(loop.ReadSide); err != nil {
 		return nil, c.opError("read", err)
 	}
-	data, err := c.readSlice(delim)
+	var data []byte
+	err := c.expired(loop.ReadSide)
+	if err == nil {
+		data, err = c.readSlice(delim)
+	}
 	c.unlock(loop.ReadSide)
 	return data, c.readError(err)
 }

@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"net"
+	"os"
 	"sync/atomic"
 
 	"github.com/strand-net/strand/loop"
@@ -27,7 +28,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.lock(loop.WriteSide); err != nil {
 		return 0, c.opError("write", err)
 	}
-	n, err := c.write(p)
+	n, err := 0, c.expired(loop.WriteSide)
+	if err == nil {
+		n, err = c.write(p)
+	}
 	c.unlock(loop.WriteSide)
 	if err != nil {
 		err = c.opError("write", err)
@@ -88,11 +92,15 @@ func (c *Conn) flush() error {
 	return nil
 }
 
-// sendGathered sends what is gathered, waiting if need be. Its error is also that of all later writes. The caller must have
-// the turn of the write side.
+// sendGathered sends what is gathered, waiting if need be. What is not sent by the deadline stays gathered; any other error
+// is also that of all later writes. The caller must have the turn of the write side.
 func (c *Conn) sendGathered() (int, error) {
 	out := &c.output
 	n, err := c.send(out.buffer[:out.size])
+	if err == os.ErrDeadlineExceeded {
+		out.size = copy(out.buffer[:], out.buffer[n:out.size])
+		return n, err
+	}
 	out.reset()
 	out.err = err
 	return n, err

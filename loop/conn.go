@@ -217,7 +217,7 @@ func (e *ending) RunOnLoop() {
 		return
 	}
 	if c.linger.place == 0 {
-		c.socket.loop.SetTimer(&c.linger, lingerTime, (*lingered)(c))
+		c.socket.loop.SetTimer(&c.linger, c.socket.loop.Now()+lingerTime, (*lingered)(c))
 	}
 	c.mu.Lock()
 	c.flush()

@@ -201,7 +201,7 @@ func (ln *Listener) rest(errno syscall.Errno) {
 		ln.loop.engine.logger.Warn("accepting pauses", slog.Any("addr", ln.addr), slog.Any("error", os.NewSyscallError("accept4", errno)))
 	}
 	ln.pause = min(max(2*ln.pause, minAcceptPause), maxAcceptPause)
-	ln.loop.SetTimer(&ln.retry, ln.pause, ln)
+	ln.loop.SetTimer(&ln.retry, ln.loop.Now()+ln.pause, ln)
 }
 
 // place gives a connection to the loop that has the fewest.

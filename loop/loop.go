@@ -153,7 +153,7 @@ func (l *Loop) iterate() {
 	}
 	if l.step == stepTimers { // 5. Fire the timers that are due.
 		if l.timers.any() {
-			now := l.now()
+			now := l.Now()
 			for r := l.timers.due(now); r != nil; r = l.timers.due(now) {
 				r.RunOnLoop()
 			}
@@ -176,7 +176,7 @@ func (l *Loop) wait() {
 	if l.ready.any() {
 		timeout = 0
 	} else if when, ok := l.timers.next(); ok {
-		timeout = max(0, time.Duration(when-l.now()))
+		timeout = max(0, time.Duration(when-l.Now()))
 	}
 	if timeout != 0 && !l.mailbox.sleep() {
 		timeout = 0
@@ -205,8 +205,12 @@ func (l *Loop) Post(r Runner) bool {
 // and go on afterwards. Loop goroutine only.
 func (l *Loop) Requeue(r Runner) { l.ready.push(r) }
 
-// now is the loop's clock in nanoseconds, monotonic.
-func (l *Loop) now() int64 { return l.engine.kernel.Nanotime() }
+// Now is the loop's clock, in nanoseconds from an arbitrary time: monotonic, and the same for all loops of an engine. Safe
+// from any goroutine.
+func (l *Loop) Now() int64 { return l.engine.kernel.Nanotime() }
+
+// TimeOf returns what Now is at t. Safe from any goroutine.
+func (l *Loop) TimeOf(t time.Time) int64 { return l.engine.kernel.NanotimeAt(t) }
 
 func (l *Loop) stop() {
 	if !l.closing.Swap(true) {

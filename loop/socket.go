@@ -113,6 +113,9 @@ func (s *Socket) Arm(side Side) bool { return s.gates[side].arm() }
 // Disarm ends a wait that Arm began. It reports whether there was one; then waking whoever waits is up to the caller.
 func (s *Socket) Disarm(side Side) bool { return s.gates[side].claim() }
 
+// Waited reports whether somebody waits for side. Safe from any goroutine.
+func (s *Socket) Waited(side Side) bool { return s.gates[side].state.Load() == gateWaited }
+
 // Recv reads what has arrived into p, which must not be empty, without waiting. It fails with [ErrNotReady], io.EOF or an
 // *os.SyscallError. If there may be more to read, the read side is ready again when it returns; otherwise it becomes
 // so with the next arrival. The caller must have the turn of the read side.

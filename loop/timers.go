@@ -10,11 +10,11 @@ type Timer struct {
 // timers is a binary heap, the earliest first.
 type timers struct{ heap []*Timer }
 
-// SetTimer runs r on the loop's goroutine after delay nanoseconds, or a little later when the loop is busy. It
+// SetTimer runs r on the loop's goroutine at a time of its clock ([Loop.Now]), or a little later when the loop is busy. It
 // replaces what the timer was set to. Loop goroutine only.
-func (l *Loop) SetTimer(t *Timer, delay int64, r Runner) {
+func (l *Loop) SetTimer(t *Timer, when int64, r Runner) {
 	l.StopTimer(t)
-	t.when, t.run = l.now()+delay, r
+	t.when, t.run = when, r
 	l.timers.heap = append(l.timers.heap, t)
 	t.place = len(l.timers.heap)
 	l.timers.up(t.place)

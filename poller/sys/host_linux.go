@@ -181,3 +181,5 @@ func (host) Close(fd int) syscall.Errno {
 }
 
 func (host) Nanotime() int64 { return int64(time.Since(started)) }
+
+func (host) NanotimeAt(t time.Time) int64 { return int64(t.Sub(started)) }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 )
 
 // MaxTransfer is the most bytes that one Recv, Send or Sendv moves. The calling thread cannot be preempted while
@@ -47,8 +48,9 @@ type Kernel interface {
 	// Close closes fd (close(2)). It must not be called again after EINTR: the number may be another's by then.
 	Close(fd int) syscall.Errno
 
-	// Nanotime is a monotonic clock in nanoseconds.
+	// Nanotime is a monotonic clock in nanoseconds, and NanotimeAt what it shows at t.
 	Nanotime() int64
+	NanotimeAt(t time.Time) int64
 
 	// The platform's readiness calls: epoll on Linux.
 	readiness

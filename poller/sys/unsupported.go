@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"syscall"
+	"time"
 )
 
 // Host is the kernel of this machine: one that strand cannot drive yet. Every call fails.
