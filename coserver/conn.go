@@ -16,21 +16,20 @@ import (
 //
 // An idle Conn owns no buffers: input stays in the kernel until it is asked for.
 type Conn struct {
-	sock  loop.Socket
-	task  task
-	run   *run
-	local net.Addr
-
-	input   input
-	output  output
-	waiting [2]waiter // by loop.Side: whoever has the turn and waits for readiness
-	closed  atomic.Bool
-
+	// What every exchange touches comes first, close together.
+	sock      loop.Socket
+	task      task
+	run       *run
+	input     input
+	output    output
+	waiting   [2]waiter // by loop.Side: whoever has the turn and waits for readiness
 	deadlines atomic.Pointer[deadlines]
+	closed    atomic.Bool
 
 	mu     sync.Mutex
 	queued []queued // for a turn
 
+	local      net.Addr
 	prev, next *Conn // in run.conns; protected by run.mu
 }
 

@@ -12,14 +12,11 @@ import (
 // input is what has been read from the socket and not been asked for yet. Protected by the turn of the read side.
 type input struct {
 	buffer *[bufferSize]byte // lent, or nil
-	unread []byte            // part of buffer, or kept
-	kept   []byte            // the beginning of a message, while the connection waits for the rest
+	unread []byte            // part of buffer; memory of its own while the connection waits for the rest of a message
+	streak int32             // bytes that the handler has got without waiting once
 
 	// begun says, to other goroutines too, that unread is not empty.
 	begun atomic.Bool
-
-	// streak is how many bytes the handler has got without waiting once.
-	streak int
 }
 
 // turnBudget is how many bytes a handler may move without waiting before everything else that is ready on its loop has
@@ -36,16 +33,14 @@ func (in *input) set(unread []byte) {
 
 // giveBack returns the lent buffer. What is unread moves to memory of its own size.
 func (in *input) giveBack() {
-	if len(in.unread) > 0 {
-		in.kept = append(in.kept[:0:0], in.unread...)
-		in.unread = in.kept
-	} else {
-		in.kept = nil
+	if in.buffer == nil {
+		return
 	}
-	if in.buffer != nil {
-		buffers.Put(in.buffer)
-		in.buffer = nil
+	if in.unread != nil {
+		in.unread = append([]byte(nil), in.unread...)
 	}
+	buffers.Put(in.buffer)
+	in.buffer = nil
 }
 
 // borrow makes sure that unread lies at the beginning of a lent buffer, and returns the free rest of it.
@@ -55,7 +50,6 @@ func (in *input) borrow() []byte {
 	}
 	n := copy(in.buffer[:], in.unread)
 	in.unread = in.buffer[:n]
-	in.kept = nil
 	return in.buffer[n:]
 }
 
@@ -91,7 +85,7 @@ func (c *Conn) read(p []byte) (int, error) {
 		if known || c.sock.Take(loop.ReadSide) {
 			n, err := c.sock.Recv(p)
 			if err != loop.ErrNotReady {
-				in.streak += n
+				in.streak += int32(n)
 				return n, err
 			}
 		}
@@ -176,7 +170,7 @@ func (c *Conn) more() error {
 			room := in.borrow()
 			n, err := c.sock.Recv(room)
 			if n > 0 {
-				in.streak += n
+				in.streak += int32(n)
 				in.set(in.buffer[:len(in.unread)+n])
 				return nil
 			}

@@ -26,11 +26,11 @@ import (
 // happen, for wake-ups come through the loop; it can when that goroutine has been replaced meanwhile.
 type task struct {
 	reactor *reactor
-	state   atomic.Uint32
-	g       atomic.Uintptr // the goroutine that the handler runs on, 0 when it has ended
-	inline  bool           // carried by a loop
 	next    func() (struct{}, bool)
 	yield   func(struct{}) bool
+	g       atomic.Uintptr // the goroutine that the handler runs on, 0 when it has ended
+	state   atomic.Uint32
+	inline  bool // carried by a loop
 }
 
 const (

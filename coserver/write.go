@@ -10,12 +10,11 @@ import (
 
 // output is what a handler has written while it had unread input. Protected by the turn of the write side.
 type output struct {
-	buffer *[gatherSize]byte // nil when size is 0
-	size   int
-	err    error // why an earlier flush failed
-
+	buffer   *[gatherSize]byte // nil when size is 0
+	size     int32
+	streak   int32       // bytes sent without waiting once
 	gathered atomic.Bool // size is not 0
-	streak   int         // bytes sent without waiting once
+	err      error       // why an earlier flush failed
 }
 
 // Write writes p: all of it, or it fails with the number of bytes that the kernel took and a *net.OpError. Writes of several
@@ -44,20 +43,20 @@ func (c *Conn) write(p []byte) (int, error) {
 	if out.err != nil {
 		return 0, out.err
 	}
-	if out.size+len(p) <= gatherSize && c.input.begun.Load() && c.task.isCaller() {
+	if int(out.size)+len(p) <= gatherSize && c.input.begun.Load() && c.task.isCaller() {
 		out.gather(p)
 		return len(p), nil
 	}
 	if out.size == 0 {
 		return c.send(p)
 	}
-	if out.size+len(p) > gatherSize {
+	if int(out.size)+len(p) > gatherSize {
 		if _, err := c.sendGathered(); err != nil {
 			return 0, err
 		}
 		return c.write(p)
 	}
-	before := out.size
+	before := int(out.size)
 	out.gather(p)
 	sent, err := c.sendGathered()
 	return max(0, sent-before), err
@@ -68,7 +67,7 @@ func (o *output) gather(p []byte) {
 		o.buffer = gatherBuffers.Get().(*[gatherSize]byte)
 		o.gathered.Store(true)
 	}
-	o.size += copy(o.buffer[o.size:], p)
+	o.size += int32(copy(o.buffer[o.size:], p))
 }
 
 func (o *output) reset() {
@@ -98,7 +97,7 @@ func (c *Conn) sendGathered() (int, error) {
 	out := &c.output
 	n, err := c.send(out.buffer[:out.size])
 	if err == os.ErrDeadlineExceeded {
-		out.size = copy(out.buffer[:], out.buffer[n:out.size])
+		out.size = int32(copy(out.buffer[:], out.buffer[n:out.size]))
 		return n, err
 	}
 	out.reset()
@@ -121,7 +120,7 @@ func (c *Conn) send(p []byte) (int, error) {
 	for sent := 0; ; {
 		n, err := c.sock.Send(p[sent:min(len(p), sent+turnBudget)])
 		sent += n
-		out.streak += n
+		out.streak += int32(n)
 		if out.streak >= turnBudget {
 			out.streak = 0
 			if t := c.self(); t != nil {

@@ -42,13 +42,13 @@ const (
 type Socket struct {
 	loop  *Loop
 	owner Owner
-	peer  netip.AddrPort
-	token poller.Token
 	fd    int
-
 	turns turns
 	gates [2]gate
 	marks atomic.Uint32
+
+	token poller.Token
+	peer  netip.AddrPort
 }
 
 // marks are what a socket has shown once and for all.

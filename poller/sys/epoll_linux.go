@@ -38,18 +38,18 @@ type Parker interface {
 	Close() error
 }
 
-func (host) EpollCreate() (int, syscall.Errno) {
+func (*host) EpollCreate() (int, syscall.Errno) {
 	fd, _, errno := syscall.RawSyscall(unix.SYS_EPOLL_CREATE1, unix.EPOLL_CLOEXEC, 0, 0)
 	return int(fd), errno
 }
 
-func (host) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errno {
+func (*host) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errno {
 	_, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd),
 		uintptr(unsafe.Pointer(event)), 0, 0)
 	return errno
 }
 
-func (host) EpollWait(epfd int, events []unix.EpollEvent) (int, syscall.Errno) {
+func (*host) EpollWait(epfd int, events []unix.EpollEvent) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
 		uintptr(len(events)), 0, 0, 0)
 	if errno != 0 {
@@ -58,12 +58,12 @@ func (host) EpollWait(epfd int, events []unix.EpollEvent) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-func (host) Eventfd() (int, syscall.Errno) {
+func (*host) Eventfd() (int, syscall.Errno) {
 	fd, _, errno := syscall.RawSyscall(unix.SYS_EVENTFD2, 0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC, 0)
 	return int(fd), errno
 }
 
-func (host) EventfdSignal(fd int) syscall.Errno {
+func (*host) EventfdSignal(fd int) syscall.Errno {
 	one := uint64(1)
 	_, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one)), 8)
 	return errno
@@ -80,7 +80,7 @@ type epollParker struct {
 	closed atomic.Bool // Close has begun: what fails from now on fails for that reason
 }
 
-func (host) NewParker(epfd int, poll func() bool) (Parker, error) {
+func (*host) NewParker(epfd int, poll func() bool) (Parker, error) {
 	// os.NewFile registers with the runtime's poller only what is in non-blocking mode. The flag means nothing else to
 	// an epoll descriptor.
 	if err := unix.SetNonblock(epfd, true); err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // Host is the kernel of this machine.
-var Host Kernel = host{}
+var Host Kernel = &host{}
 
 type host struct{}
 
@@ -23,7 +23,7 @@ var started = time.Now()
 
 // Listen lets package net resolve, bind and listen, so that names, dual-stack rules, backlog and errors are its own,
 // and keeps a duplicate of the descriptor. Options of the listening socket are inherited by what it accepts (tcp(7)).
-func (host) Listen(network, address string) (int, net.Addr, error) {
+func (*host) Listen(network, address string) (int, net.Addr, error) {
 	config := net.ListenConfig{Control: inheritedOptions}
 	listener, err := config.Listen(context.Background(), network, address)
 	if err != nil {
@@ -77,7 +77,7 @@ func duplicate(conn syscall.Conn) (int, error) {
 	return fd, err
 }
 
-func (host) Accept(fd int) (int, netip.AddrPort, syscall.Errno) {
+func (*host) Accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	var address unix.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(address))
 	conn, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&address)),
@@ -88,7 +88,7 @@ func (host) Accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	return int(conn), addrPort(&address), 0
 }
 
-func (host) LocalAddr(fd int) (netip.AddrPort, syscall.Errno) {
+func (*host) LocalAddr(fd int) (netip.AddrPort, syscall.Errno) {
 	var address unix.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(address))
 	_, _, errno := syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&address)),
@@ -128,7 +128,7 @@ func zone(index int) string {
 	return strconv.Itoa(index)
 }
 
-func (host) Recv(fd int, p []byte) (int, syscall.Errno) {
+func (*host) Recv(fd int, p []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 		uintptr(min(len(p), MaxTransfer)), 0, 0, 0)
 	if errno != 0 {
@@ -137,7 +137,7 @@ func (host) Recv(fd int, p []byte) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-func (host) Send(fd int, p []byte) (int, syscall.Errno) {
+func (*host) Send(fd int, p []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 		uintptr(min(len(p), MaxTransfer)), unix.MSG_NOSIGNAL, 0, 0)
 	if errno != 0 {
@@ -146,7 +146,7 @@ func (host) Send(fd int, p []byte) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-func (host) Sendv(fd int, bufs [][]byte) (int, syscall.Errno) {
+func (*host) Sendv(fd int, bufs [][]byte) (int, syscall.Errno) {
 	var vectors [MaxVectors]unix.Iovec
 	count, left := 0, MaxTransfer
 	for _, buf := range bufs {
@@ -170,16 +170,16 @@ func (host) Sendv(fd int, bufs [][]byte) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-func (host) Shutdown(fd, how int) syscall.Errno {
+func (*host) Shutdown(fd, how int) syscall.Errno {
 	_, _, errno := syscall.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), uintptr(how), 0)
 	return errno
 }
 
-func (host) Close(fd int) syscall.Errno {
+func (*host) Close(fd int) syscall.Errno {
 	_, _, errno := syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 	return errno
 }
 
-func (host) Nanotime() int64 { return int64(time.Since(started)) }
+func (*host) Nanotime() int64 { return int64(time.Since(started)) }
 
-func (host) NanotimeAt(t time.Time) int64 { return int64(t.Sub(started)) }
+func (*host) NanotimeAt(t time.Time) int64 { return int64(t.Sub(started)) }
