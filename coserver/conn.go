@@ -50,7 +50,9 @@ func (c *Conn) RemoteAddr() net.Addr {
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // Close sends what Write has gathered, as far as the kernel takes it at once, and closes the connection. Every call that
-// waits on it returns net.ErrClosed. A second Close fails with net.ErrClosed.
+// waits on it returns net.ErrClosed. What was written is delivered: if the peer is still sending, what it sends is dropped for
+// half a second or a megabyte before the descriptor is closed, for the kernel's answer to it would be a reset. A second
+// Close fails with net.ErrClosed.
 func (c *Conn) Close() error {
 	if c.closed.Load() {
 		return c.opError("close", net.ErrClosed)
@@ -59,14 +61,16 @@ func (c *Conn) Close() error {
 		c.output.flushNow(c)
 		c.unlock(loop.WriteSide)
 	}
-	if !c.shut() {
+	if !c.end(true) {
 		return c.opError("close", net.ErrClosed)
 	}
 	return nil
 }
 
-// shut closes the connection. It reports whether it was the first to do so.
-func (c *Conn) shut() bool {
+// shut closes the connection at once. It reports whether it was the first to do so.
+func (c *Conn) shut() bool { return c.end(false) }
+
+func (c *Conn) end(linger bool) bool {
 	if c.closed.Swap(true) {
 		return false
 	}
@@ -74,7 +78,11 @@ func (c *Conn) shut() bool {
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)
 	c.stopTimer()
-	c.sock.Close()
+	if linger {
+		c.sock.CloseLinger(c.input.begun.Load())
+	} else {
+		c.sock.Close()
+	}
 	return true
 }
 

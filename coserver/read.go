@@ -205,7 +205,7 @@ func (c *Conn) turnToSocket() error {
 }
 
 func (c *Conn) readError(err error) error {
-	if err == nil || err == io.EOF || err == bufio.ErrBufferFull {
+	if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF || err == bufio.ErrBufferFull {
 		return err
 	}
 	return c.opError("read", err)

@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+
+	"github.com/strand-net/strand/loop"
 )
 
 // ErrHandlerExited is reported for a handler that ended its goroutine with runtime.Goexit (as testing's FailNow does).
@@ -39,8 +41,11 @@ func (c *Conn) serve() {
 	if c.output.gathered.Load() {
 		_ = c.flush()
 	}
-	c.input.giveBack()
-	c.shut()
+	if c.sock.Acquire(loop.ReadSide) == loop.TurnTaken {
+		c.input.giveBack()
+		c.unlock(loop.ReadSide)
+	}
+	c.end(true)
 	returned = true
 	if err != nil && err != io.EOF && !isConnError(err) {
 		c.run.server.report(c, err)

@@ -35,6 +35,7 @@ type Conn struct {
 	posted  bool        // the loop will flush
 	closing atomic.Bool // no Write is taken any more; the socket closes when out is empty. Set with mu held.
 	cause   error       // what OnClose will be told
+	cut     bool        // the socket is closed at once, whatever is on its way
 
 	paused atomic.Bool
 
@@ -87,7 +88,7 @@ func (c *Conn) Resume() {
 }
 
 // Close ends the connection when the queued output is sent, or after five seconds if the peer does not take it. Output
-// that the kernel has taken is delivered. OnClose follows. It fails with net.ErrClosed the second time.
+// that the kernel has taken is delivered, also if the peer is still sending. OnClose follows. It fails with net.ErrClosed the second time.
 func (c *Conn) Close() error { return c.end(nil, false) }
 
 // CloseNow ends the connection and drops what is queued. OnClose follows. It fails with net.ErrClosed the second time.
@@ -100,6 +101,7 @@ func (c *Conn) end(cause error, now bool) error {
 		c.cause = cause
 	}
 	if now {
+		c.cut = true
 		c.out.drop()
 	}
 	c.mu.Unlock()
@@ -239,6 +241,13 @@ func (c *Conn) finish() {
 	}
 	c.ended = true
 	c.socket.loop.StopTimer(&c.linger)
-	c.socket.Close()
-	c.callback(func() { c.service.Handler.OnClose(c, c.cause) })
+	c.mu.Lock()
+	cause, cut := c.cause, c.cut
+	c.mu.Unlock()
+	if cut {
+		c.socket.Close()
+	} else {
+		c.socket.CloseLinger(false)
+	}
+	c.callback(func() { c.service.Handler.OnClose(c, cause) })
 }

@@ -16,7 +16,7 @@ const (
 	// giveWayAfter is how many events a loop handles before it yields its processor once. While one loop finds work each time
 	// that it looks, nothing makes the Go scheduler ask for the readiness of the others but its ten-millisecond
 	// housekeeping; yielding wakes an idle processor, which then does. docs/adr/0004 has the figures.
-	giveWayAfter = 128
+	giveWayAfter = 512
 
 	// scratchSize is the buffer that the callback API reads into: large enough that a busy bulk sender needs few reads,
 	// and shared by all connections of the loop, so that none has to own one.

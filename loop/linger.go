@@ -1,0 +1,81 @@
+package loop
+
+import (
+	"syscall"
+)
+
+const (
+	// lingerDrain is how long, in nanoseconds, and lingerBudget how many bytes a closed connection goes on taking what its
+	// peer still sends, so that the peer gets to read what was written last.
+	lingerDrain  = 500e6
+	lingerBudget = 1 << 20
+)
+
+// CloseLinger is Close for a socket whose last output must not be lost. A descriptor that is closed with unread input, or
+// that gets more afterwards, makes the kernel answer with a reset, which destroys what the peer has not read yet
+// (RFC 1122, 4.2.2.13). So if input is known to be unread, our end is sent first, and what comes is dropped until the
+// peer's end or a limit. more says that the caller itself has unread input. Safe from any goroutine.
+func (s *Socket) CloseLinger(more bool) bool {
+	if !more && s.gates[ReadSide].state.Load() != gateReady || s.marks.Load()&markReadClosed != 0 || !s.turns.enter() {
+		return s.Close()
+	}
+	if first, _ := s.turns.close(); !first {
+		s.leave()
+		return false
+	}
+	if !s.loop.Post(&lingering{socket: s, budget: lingerBudget}) {
+		s.leave()
+	}
+	return true
+}
+
+// lingering owns a socket after its close. It holds the descriptor like a call under way. Loop goroutine only.
+type lingering struct {
+	socket *Socket
+	budget int
+	timer  Timer
+	over   bool
+}
+
+// RunOnLoop begins, and is the timer's end.
+func (g *lingering) RunOnLoop() {
+	s := g.socket
+	if s.owner == Owner(g) || s.loop.killed {
+		g.end()
+		return
+	}
+	s.owner = g
+	s.loop.engine.kernel.Shutdown(s.fd, syscall.SHUT_WR)
+	s.loop.SetTimer(&g.timer, s.loop.Now()+lingerDrain, g)
+	g.ReadReady()
+}
+
+func (g *lingering) ReadReady() {
+	s := g.socket
+	for !g.over {
+		n, err := s.Recv(s.loop.scratch)
+		g.budget -= n
+		switch {
+		case err == ErrNotReady:
+			if s.Arm(ReadSide) {
+				return
+			}
+			s.Take(ReadSide)
+		case err != nil || g.budget <= 0:
+			g.end()
+		}
+	}
+}
+
+func (g *lingering) WriteReady() {}
+
+func (g *lingering) Kill() { g.end() }
+
+func (g *lingering) end() {
+	if g.over {
+		return
+	}
+	g.over = true
+	g.socket.loop.StopTimer(&g.timer)
+	g.socket.leave()
+}
