@@ -33,3 +33,4 @@ func (*host) Sendv(int, [][]byte) (int, syscall.Errno)      { return 0, syscall.
 func (*host) Shutdown(int, int) syscall.Errno               { return syscall.ENOSYS }
 func (*host) Close(int) syscall.Errno                       { return syscall.ENOSYS }
 func (*host) Nanotime() int64                               { return 0 }
+func (*host) NanotimeAt(time.Time) int64                    { return 0 }
