@@ -132,7 +132,7 @@ func TestConnectionErrorsAreNotReported(t *testing.T) {
 // swoole_http_server_coro/graceful_shutdown.
 func TestShutdown(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
-		s := &coserver.Server{Carrier: carrier, Handler: echoLine}
+		s := &coserver.Server{Engine: newEngine(t, coserver.EngineConfig{Loops: 1}), Carrier: carrier, Handler: echoLine}
 		ln, err := s.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		served := make(chan error, 1)
@@ -167,7 +167,7 @@ func TestShutdown(t *testing.T) {
 
 func TestShutdownForcesAtTheDeadline(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
-		s := &coserver.Server{Carrier: carrier, Handler: echoLine}
+		s := &coserver.Server{Engine: newEngine(t, coserver.EngineConfig{Loops: 1}), Carrier: carrier, Handler: echoLine}
 		ln, err := s.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		served := make(chan error, 1)

@@ -153,7 +153,7 @@ func serve(t *testing.T, stdin io.Reader, args ...string) *serving {
 	s.stdout = bufio.NewReader(stdout)
 	line, err := s.stdout.ReadString('\n')
 	require.NoError(t, err)
-	match := regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine net, proto (echo|line)\)\n$`).FindStringSubmatch(line)
+	match := regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (echo|line)\)\n$`).FindStringSubmatch(line)
 	require.NotNil(t, match, line)
 	s.addr = match[1]
 	return s
@@ -193,21 +193,28 @@ func (s *serving) refuses() bool {
 }
 
 func TestServeDrains(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		t.Run(sig.String(), func(t *testing.T) {
-			s := serve(t, nil, "--proto", "line")
-			conn := s.dial(t)
-			require.NoError(t, s.cmd.Process.Signal(sig))
-			require.Eventually(t, s.refuses, 5*time.Second, time.Millisecond)
-			s.exchange(t, conn)
-			require.NoError(t, conn.Close())
-			s.requireEnd(t)
-		})
+	for _, engine := range []string{"net", "loop", "coserver"} {
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+			t.Run(engine+" "+sig.String(), func(t *testing.T) {
+				s := serve(t, nil, "--engine", engine, "--proto", "line")
+				conn := s.dial(t)
+				require.NoError(t, s.cmd.Process.Signal(sig))
+				require.Eventually(t, s.refuses, 5*time.Second, time.Millisecond)
+				if engine == "coserver" { // knows that the connection is idle
+					_, err := conn.Read(make([]byte, 1))
+					require.Equal(t, io.EOF, err)
+				} else {
+					s.exchange(t, conn)
+					require.NoError(t, conn.Close())
+				}
+				s.requireEnd(t)
+			})
+		}
 	}
 }
 
 func TestServeForcesAfterTheLimit(t *testing.T) {
-	s := serve(t, nil, "--drain", "20ms")
+	s := serve(t, nil, "--engine", "net", "--drain", "20ms")
 	conn := s.dial(t)
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	_, err := conn.Read(make([]byte, 1))
@@ -216,7 +223,7 @@ func TestServeForcesAfterTheLimit(t *testing.T) {
 }
 
 func TestSecondSignalForces(t *testing.T) {
-	s := serve(t, nil, "--drain", "1h")
+	s := serve(t, nil, "--engine", "net", "--drain", "1h")
 	conn := s.dial(t)
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	require.Eventually(t, s.refuses, 5*time.Second, time.Millisecond)
