@@ -6,9 +6,8 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/strand-net/strand/bench/server"
+	"github.com/strand-net/strand/poller/pollertest/leak"
 )
 
 // childMode, in the environment, makes this test binary a child as StartChild wants it, or as it fears it.
@@ -17,7 +16,7 @@ const childMode = "BENCH_TEST_CHILD"
 func TestMain(m *testing.M) {
 	switch os.Getenv(childMode) {
 	case "":
-		goleak.VerifyTestMain(m)
+		leak.Main(m)
 	case "dies":
 		fmt.Fprintln(os.Stderr, "no luck today")
 		os.Exit(3)

@@ -11,17 +11,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/strand-net/strand/coserver"
 	"github.com/strand-net/strand/poller/pollertest/leak"
 )
 
 func TestMain(m *testing.M) {
-	leak.Main(m,
-		// ants starts a pool of its own when it is imported; it is never used here.
-		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
-		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"))
+	leak.Main(m)
 }
 
 // patience is how long a test waits for what must happen.
