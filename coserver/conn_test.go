@@ -43,8 +43,8 @@ func TestEchoStress(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				addr := start(t, &coserver.Server{Handler: handler, Carrier: carrier}, "tcp")
 				var clients sync.WaitGroup
-				for i := range 32 {
-					clients.Go(func() { streamThrough(t, addr, uint64(i), 256<<10) })
+				for i := range 16 {
+					clients.Go(func() { streamThrough(t, addr, uint64(i), 128<<10) })
 				}
 				clients.Wait()
 			})
