@@ -130,14 +130,16 @@ func (s *Server) Listen(network, address string) (*Listener, error) {
 }
 
 func (r *run) listen(network, address string) (*Listener, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ending {
-		return nil, ErrServerClosed
-	}
+	// It may ask a name server, and r.mu is what every connection needs to begin and to end.
 	raw, err := r.engine.loops.Listen(network, address)
 	if err != nil {
 		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending {
+		raw.Close()
+		return nil, ErrServerClosed
 	}
 	ln := &Listener{run: r, ln: raw}
 	r.listeners = append(r.listeners, ln)

@@ -93,6 +93,12 @@ func (e *Engine) Loops() int { return len(e.loops) }
 // Loop returns loop i, counted from 0.
 func (e *Engine) Loop(i int) *Loop { return e.loops[i] }
 
+func (e *Engine) isClosed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closed
+}
+
 // leastLoaded picks the loop that has the fewest sockets; favour wins a draw.
 func (e *Engine) leastLoaded(favour *Loop) *Loop {
 	best, fewest := favour, favour.sockets.Load()

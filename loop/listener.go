@@ -58,18 +58,24 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 	default:
 		return nil, &net.OpError{Op: "listen", Net: network, Err: net.UnknownNetworkError(network)}
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
+	if e.isClosed() {
 		return nil, ErrEngineClosed
 	}
-	fd, addr, err := e.kernel.Listen(network, address)
+	fd, addr, err := e.kernel.Listen(network, address) // may ask a name server
 	if err != nil {
 		return nil, err
 	}
-	ln := &Listener{loop: e.loops[e.nextLoop%len(e.loops)], addr: addr, fd: fd}
+	ln := &Listener{addr: addr, fd: fd}
+	e.mu.Lock()
+	ln.loop = e.loops[e.nextLoop%len(e.loops)]
 	e.nextLoop++
 	e.listeners[ln] = struct{}{}
+	closed := e.closed
+	e.mu.Unlock()
+	if closed {
+		ln.Close()
+		return nil, ErrEngineClosed
+	}
 	return ln, nil
 }
 
