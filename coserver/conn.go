@@ -29,7 +29,9 @@ type Conn struct {
 	mu     sync.Mutex
 	queued []queued // for a turn
 
-	local      net.Addr
+	local        net.Addr
+	fromListener bool // Accept gave it away: no handler serves it, and it ends with Close
+
 	prev, next *Conn // in run.conns; protected by run.mu
 }
 
@@ -82,6 +84,10 @@ func (c *Conn) end(linger bool) bool {
 		c.sock.CloseLinger(c.input.begun.Load())
 	} else {
 		c.sock.Close()
+	}
+	if c.fromListener {
+		c.run.remove(c)
+		c.sock.Loop().Unhold()
 	}
 	return true
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,8 +46,9 @@ type Engine struct {
 
 	maxGoroutines int
 
-	mu   sync.Mutex
-	pool *ants.Pool // made when it is first needed: it has goroutines of its own
+	mu        sync.Mutex
+	listeners map[*Listener]struct{} // those of Listen
+	pool      *ants.Pool             // made when it is first needed: it has goroutines of its own
 }
 
 // NewEngine starts the reactors. They run until Close.
@@ -61,7 +64,7 @@ func newEngine(config EngineConfig, loopConfig loop.Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{loops: loops, reactors: make([]reactor, loops.Loops()), maxGoroutines: config.MaxGoroutines}
+	e := &Engine{loops: loops, reactors: make([]reactor, loops.Loops()), listeners: make(map[*Listener]struct{}), maxGoroutines: config.MaxGoroutines}
 	if e.maxGoroutines == 0 {
 		e.maxGoroutines = defaultMaxGoroutines
 	}
@@ -108,6 +111,12 @@ const poolPatience = 5 * time.Second
 // Close closes all connections, waits for their handlers, and stops the reactors. It must not be called from a
 // handler, which it would wait for. A second call waits too and returns loop.ErrEngineClosed.
 func (e *Engine) Close() error {
+	e.mu.Lock()
+	listeners := slices.Collect(maps.Keys(e.listeners))
+	e.mu.Unlock()
+	for _, ln := range listeners {
+		ln.Close()
+	}
 	err := e.loops.Close()
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -115,22 +115,14 @@ func (r *run) finish() {
 	close(r.over)
 }
 
-// open begins a connection. On the goroutine of its loop.
+// open begins a connection that its handler serves. On the goroutine of its loop.
 func (r *run) open(l *loop.Loop, accepted loop.Accepted, local net.Addr) {
-	c := &Conn{run: r, local: local}
-	c.task.reactor = &r.engine.reactors[l.Index()]
-	if err := l.Attach(&c.sock, accepted, c); err != nil {
-		r.server.report(c, err)
-		return
-	}
-	if c.local == nil {
-		c.local = net.TCPAddrFromAddrPort(c.sock.LocalAddr())
-	}
-	if !r.add(c) {
-		c.shut()
+	c := r.attach(l, accepted, local)
+	if c == nil {
 		return
 	}
 	l.Hold() // until the task ends
+	c.task.reactor = &r.engine.reactors[l.Index()]
 	if r.server.inline() {
 		c.task.startInline(c.serve)
 		return
@@ -141,4 +133,21 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, local net.Addr) {
 		r.remove(c)
 		r.server.report(c, err)
 	}
+}
+
+// attach makes a connection known to its loop and to the run. It returns nil if either does not take it.
+func (r *run) attach(l *loop.Loop, accepted loop.Accepted, local net.Addr) *Conn {
+	c := &Conn{run: r, local: local}
+	if err := l.Attach(&c.sock, accepted, c); err != nil {
+		r.server.report(c, err)
+		return nil
+	}
+	if c.local == nil {
+		c.local = net.TCPAddrFromAddrPort(c.sock.LocalAddr())
+	}
+	if !r.add(c) {
+		c.shut()
+		return nil
+	}
+	return c
 }

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-
-	"github.com/strand-net/strand/loop"
 )
 
 // ErrServerClosed is returned by Serve and ListenAndServe after Shutdown or Close.
@@ -90,18 +88,6 @@ func (s *Server) logger() *slog.Logger {
 	return slog.Default()
 }
 
-// Listener is a listening socket of a Server.
-type Listener struct {
-	run *run
-	ln  *loop.Listener
-}
-
-// Addr returns the address that the listener is bound to, with the port that was chosen for port 0.
-func (ln *Listener) Addr() net.Addr { return ln.ln.Addr() }
-
-// Close stops listening. The connections that it has accepted go on.
-func (ln *Listener) Close() error { return ln.ln.Close() }
-
 // Listen binds an address, and thereby starts the server if it is not started. network is "tcp", "tcp4", "tcp6" or
 // "unix", and address is as in net.Listen. Clients can connect from now on and are served from [Server.Serve] on. Errors
 // are those of net.Listen, or name the field of s that is wrong, or are ErrServerClosed while a Shutdown is under way.
@@ -149,11 +135,7 @@ func (r *run) listen(network, address string) (*Listener, error) {
 // Serve serves the connections of ln, which Listen has returned, until Shutdown or Close, and returns ErrServerClosed when
 // that has done its work: after it the program may end. It fails at once with net.ErrClosed if ln is closed.
 func (s *Server) Serve(ln *Listener) error {
-	local := ln.Addr()
-	if tcp, ok := local.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		local = nil // each connection has its own
-	}
-	err := ln.ln.Serve(func(l *loop.Loop, accepted loop.Accepted) { ln.run.open(l, accepted, local) })
+	err := ln.serve(ln.run.open)
 	if err != nil {
 		ln.run.mu.Lock()
 		ending := ln.run.ending

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/strand-net/strand/poller"
@@ -43,6 +44,8 @@ type Listener struct {
 	fd      int
 	serving bool
 	closed  bool
+
+	held atomic.Bool // accepting rests until Resume
 
 	// Loop goroutine only.
 	token poller.Token
@@ -98,6 +101,16 @@ func (ln *Listener) Serve(open func(*Loop, Accepted)) error {
 		return ErrEngineClosed
 	}
 	return nil
+}
+
+// Pause makes accepting rest: clients wait in the backlog. A few that are on their way may still be given to open.
+func (ln *Listener) Pause() { ln.held.Store(true) }
+
+// Resume goes on accepting after Pause.
+func (ln *Listener) Resume() {
+	if ln.held.Swap(false) {
+		ln.loop.Post(ln)
+	}
 }
 
 // Close stops listening: from its return on, the address is free and new clients are refused. Connections that were
@@ -161,6 +174,9 @@ func (ln *Listener) dispatch(poller.Readiness) {
 // RunOnLoop accepts what is there, up to the budget of a turn.
 func (ln *Listener) RunOnLoop() {
 	for range acceptBudget {
+		if ln.held.Load() {
+			return
+		}
 		accepted, errno := ln.accept()
 		switch {
 		case errno == 0:
