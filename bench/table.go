@@ -12,26 +12,28 @@ import (
 // fewConns: below it, resident memory says more of the process than of a connection.
 const fewConns = 100
 
-// WriteTable writes one table for each scenario: medians, and in brackets the ratio to the base engine.
+// WriteTable writes one table, with a part for each scenario: medians, and in brackets the ratio to the base engine.
 func (r *Report) WriteTable(w io.Writer) error {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s of %.3g s, medians; in brackets the ratio to %s (median of the rounds' ratios)\n",
 		plural(r.Rounds, "round"), r.Seconds, r.Base)
-	fmt.Fprintf(&out, "%s, %s, %s %s, %s\n", r.Machine.CPU, plural(r.Machine.Cores, "core"), r.Machine.OS, r.Machine.Kernel, r.Machine.Go)
-	for i := range r.Scenarios {
-		out.WriteByte('\n')
-		r.Scenarios[i].table(&out)
+	fmt.Fprintf(&out, "%s, %s, %s %s, %s\n\n", r.Machine.CPU, plural(r.Machine.Cores, "core"), r.Machine.OS, r.Machine.Kernel, r.Machine.Go)
+	header := []string{"engine"}
+	for _, m := range metrics {
+		header = append(header, m.title)
 	}
+	rows := [][]string{header}
+	for i := range r.Scenarios {
+		rows = append(rows, []string{""}, []string{fmt.Sprint(r.Scenarios[i].Scenario)})
+		rows = append(rows, r.Scenarios[i].rows()...)
+	}
+	writeColumns(&out, rows)
 	_, err := io.WriteString(w, out.String())
 	return err
 }
 
-func (s *ScenarioReport) table(out *strings.Builder) {
-	fmt.Fprintln(out, s.Scenario)
-	rows := [][]string{{"engine"}}
-	for _, m := range metrics {
-		rows[0] = append(rows[0], m.title)
-	}
+func (s *ScenarioReport) rows() [][]string {
+	var rows [][]string
 	for _, engine := range s.Engines {
 		row := []string{engine.Engine}
 		for _, m := range metrics {
@@ -48,13 +50,16 @@ func (s *ScenarioReport) table(out *strings.Builder) {
 		}
 		rows = append(rows, row)
 	}
-	writeColumns(out, rows)
+	return rows
 }
 
-// writeColumns aligns the first column to the left and all others to the right.
+// writeColumns aligns the first column to the left and all others to the right. A row of one cell is a heading.
 func writeColumns(out *strings.Builder, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
+		if len(row) == 1 {
+			continue
+		}
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
