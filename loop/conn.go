@@ -138,7 +138,7 @@ func (c *Conn) pump(known bool) {
 			return
 		}
 		if !known && !s.Take(ReadSide) {
-			if s.Arm(ReadSide) {
+			if s.Arm(ReadSide) || s.Waited(ReadSide) { // it waits already if it was resumed with nothing to read
 				return
 			}
 			continue

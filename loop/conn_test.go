@@ -217,6 +217,22 @@ func TestPauseAndResume(t *testing.T) {
 	require.Equal(t, "second", receive(t, got))
 }
 
+// A connection that is paused and resumed while nothing comes goes on as before.
+func TestResumeWithNothingToRead(t *testing.T) {
+	e := newEngine(t, loop.Config{Loops: 1})
+	conns := make(chan *loop.Conn, 1)
+	ln := startService(t, e, "tcp", loop.Service{Handler: callbacks{open: func(c *loop.Conn) { conns <- c }, data: echo}})
+	client := dial(t, ln.Addr())
+	c := receive(t, conns)
+	exchange(t, client, "before")
+	for range 3 {
+		c.Pause()
+		c.Resume()
+		exchangeElsewhere(t, e)
+		exchange(t, client, "after")
+	}
+}
+
 // exchangeElsewhere returns when every loop has had a turn after the call.
 func exchangeElsewhere(t *testing.T, e *loop.Engine) {
 	for i := range e.Loops() {
