@@ -131,7 +131,13 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	if c.closed.Load() {
 		return true, net.ErrClosed
 	}
-	return true, c.expired(side)
+	if err := c.expired(side); err != nil {
+		// It may have been readiness that ended the wait, just before the deadline did. The next call must not wait for
+		// what has come already.
+		c.sock.Reopen(side)
+		return true, err
+	}
+	return true, nil
 }
 
 // mustEnd reports whether there is no point in waiting: the connection is closed, or its server is shutting down and

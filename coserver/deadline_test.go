@@ -203,6 +203,39 @@ func TestConcurrentSetDeadline(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Input that comes at the very moment of a timeout is not forgotten: the next call gets it. net/http stops its background read
+// with a deadline in the past, and hung when the next request was faster.
+func TestInputAtTheMomentOfATimeout(t *testing.T) {
+	server, client := held(t, "tcp")
+	one := make([]byte, 1)
+	for i := range 5000 {
+		result := make(chan error, 1)
+		go func() {
+			_, err := server.Read(one)
+			result <- err
+		}()
+		runtime.Gosched() // so that it mostly waits by now
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			client.Write([]byte("x"))
+		}()
+		for range i % 50 { // so that the deadline comes now before, now after the byte
+			runtime.Gosched()
+		}
+		require.NoError(t, server.SetReadDeadline(time.Unix(1, 0)))
+		err := receive(t, result)
+		require.NoError(t, server.SetReadDeadline(time.Now().Add(patience)))
+		if err != nil {
+			requireTimeout(t, err)
+			_, err = server.Read(one)
+			require.NoError(t, err)
+		}
+		<-sent
+		require.NoError(t, server.SetReadDeadline(time.Time{}))
+	}
+}
+
 func TestDeadlineAfterClose(t *testing.T) {
 	server, _ := held(t, "tcp")
 	require.NoError(t, server.SetDeadline(time.Now().Add(time.Hour)))

@@ -133,7 +133,7 @@ func (c *Conn) pump(known bool) {
 	for budget := readBudget; ; known = false {
 		if c.paused.Load() || c.eof || c.closing.Load() {
 			if known {
-				s.reopen(ReadSide)
+				s.Reopen(ReadSide)
 			}
 			return
 		}
@@ -144,7 +144,7 @@ func (c *Conn) pump(known bool) {
 			continue
 		}
 		if budget <= 0 {
-			s.reopen(ReadSide)
+			s.Reopen(ReadSide)
 			s.loop.Requeue((*reading)(c))
 			return
 		}

@@ -127,16 +127,16 @@ func (s *Socket) Recv(p []byte) (int, error) {
 			// What came is less than what the kernel was asked for, so there is no more: the next arrival is a new edge,
 			// and asking again would only bring EAGAIN.
 			if n == min(len(p), sys.MaxTransfer) || s.marks.Load() != 0 {
-				s.reopen(ReadSide)
+				s.Reopen(ReadSide)
 			}
 			return n, nil
 		case errno == 0:
-			s.reopen(ReadSide)
+			s.Reopen(ReadSide)
 			return 0, io.EOF
 		case errno == syscall.EAGAIN:
 			return 0, ErrNotReady
 		case errno != syscall.EINTR:
-			s.reopen(ReadSide)
+			s.Reopen(ReadSide)
 			return 0, os.NewSyscallError("recvfrom", errno)
 		}
 	}
@@ -167,8 +167,9 @@ func (s *Socket) Send(p []byte) (int, error) {
 	}
 }
 
-// reopen makes a side ready that the caller has the turn of, so that nobody waits for it.
-func (s *Socket) reopen(side Side) { s.gates[side].state.Store(gateReady) }
+// Reopen makes side ready, for a caller that was woken and does not use what there may be. The caller must have the turn of
+// side, so that nobody waits for it.
+func (s *Socket) Reopen(side Side) { s.gates[side].state.Store(gateReady) }
 
 // Shutdown ends one or both directions of the connection: how is syscall.SHUT_RD, SHUT_WR or SHUT_RDWR.
 // It fails with an *os.SyscallError. Safe from any goroutine.
