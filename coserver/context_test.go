@@ -27,14 +27,16 @@ func TestContextCause(t *testing.T) {
 		end     func(t *testing.T, s *coserver.Server, client *net.TCPConn)
 		is      error
 	}{
-		"handler returned":    {handler: func(*coserver.Conn) error { return nil }, is: net.ErrClosed},
-		"handler failed":      {handler: func(*coserver.Conn) error { return errTest }, is: errTest},
-		"handler panicked":    {handler: func(*coserver.Conn) error { panic(errTest) }, is: errTest},
-		"handler closed":      {handler: func(c *coserver.Conn) error { return errors.Join(c.Close(), errTest) }, is: net.ErrClosed},
-		"server closed":       {handler: wait, end: func(t *testing.T, s *coserver.Server, _ *net.TCPConn) { require.NoError(t, s.Close()) }, is: coserver.ErrServerClosed},
-		"peer reset":          {handler: wait, end: func(t *testing.T, _ *coserver.Server, client *net.TCPConn) { reset(t, client) }, is: syscall.ECONNRESET},
-		"both have said all":  {handler: func(c *coserver.Conn) error { return errors.Join(c.CloseWrite(), wait(c)) }, end: func(t *testing.T, _ *coserver.Server, client *net.TCPConn) { require.NoError(t, client.CloseWrite()) }, is: io.EOF},
-		"shut down when idle": {handler: echoNext, end: func(t *testing.T, s *coserver.Server, _ *net.TCPConn) { require.NoError(t, s.Shutdown(context.Background())) }, is: coserver.ErrServerClosed},
+		"handler returned":   {handler: func(*coserver.Conn) error { return nil }, is: net.ErrClosed},
+		"handler failed":     {handler: func(*coserver.Conn) error { return errTest }, is: errTest},
+		"handler panicked":   {handler: func(*coserver.Conn) error { panic(errTest) }, is: errTest},
+		"handler closed":     {handler: func(c *coserver.Conn) error { return errors.Join(c.Close(), errTest) }, is: net.ErrClosed},
+		"server closed":      {handler: wait, end: func(t *testing.T, s *coserver.Server, _ *net.TCPConn) { require.NoError(t, s.Close()) }, is: coserver.ErrServerClosed},
+		"peer reset":         {handler: wait, end: func(t *testing.T, _ *coserver.Server, client *net.TCPConn) { reset(t, client) }, is: syscall.ECONNRESET},
+		"both have said all": {handler: func(c *coserver.Conn) error { return errors.Join(c.CloseWrite(), wait(c)) }, end: func(t *testing.T, _ *coserver.Server, client *net.TCPConn) { require.NoError(t, client.CloseWrite()) }, is: io.EOF},
+		"shut down when idle": {handler: echoNext, end: func(t *testing.T, s *coserver.Server, _ *net.TCPConn) {
+			require.NoError(t, s.Shutdown(context.Background()))
+		}, is: coserver.ErrServerClosed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			contexts := make(chan context.Context, 1)

@@ -51,10 +51,13 @@ func (s *secure) receive(p []byte, known bool) (int, error) {
 	if w.pending() { // an alert, or the answer to a key update (RFC 8446, 4.6.3)
 		_ = w.flushUnlocked() // a failure is the next write's to report
 	}
-	if err == errNoInput {
+	switch {
+	case n > 0:
+		return n, nil // what else it has to say, it says again: it tells an end that it sees coming along with the last data
+	case err == errNoInput:
 		return 0, loop.ErrNotReady
 	}
-	return n, err
+	return 0, err
 }
 
 // chunk is how much is encrypted at a time: the most that one record holds (RFC 8446, 5.1).
