@@ -1,2 +1,3 @@
 package compat_test
+
 func startFasthttpClock() {}

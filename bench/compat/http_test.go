@@ -57,6 +57,7 @@ func (h *httpServer) start(t *testing.T, serve func(net.Listener) error) {
 	t.Cleanup(func() {
 		h.Close()
 		require.ErrorIs(t, receive(t, h.served), http.ErrServerClosed)
+		eventually(t, func() bool { return h.opened.Load() == h.closed.Load() }, "every connection has ended")
 	})
 }
 
@@ -458,4 +459,3 @@ func TestHTTPShutdown(t *testing.T) {
 		eventually(t, func() bool { return h.closed.Load() == requests+1 }, "all are closed")
 	})
 }
-
