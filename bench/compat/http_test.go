@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,7 +94,14 @@ func testMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/path/", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.URL.Path) })
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
-	mux.HandleFunc("/down", func(w http.ResponseWriter, r *http.Request) { io.Copy(w, generated(large)) })
+	mux.HandleFunc("/down", func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.ParseInt(r.FormValue("n"), 10, 64)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		io.Copy(w, generated(n))
+	})
 	mux.HandleFunc("/up", func(w http.ResponseWriter, r *http.Request) {
 		got, err := digest(r.Body)
 		if err != nil {
@@ -216,22 +224,22 @@ func TestHTTPSlowlySentRequest(t *testing.T) {
 func TestHTTPLargeBodies(t *testing.T) {
 	onEachSubject(t, func(t *testing.T, s side) {
 		serveHTTP(t, s, &http.Server{Handler: testMux()})
-		expectLargeBodies(t, s.client(t, nil), "http://"+s.addr())
+		expectBodies(t, s.client(t, nil), "http://"+s.addr(), large)
 	})
 }
 
-// expectLargeBodies sends and fetches large bodies, with and without a length.
-func expectLargeBodies(t *testing.T, client *http.Client, url string) {
+// expectBodies sends and fetches bodies of that size, with and without a length.
+func expectBodies(t *testing.T, client *http.Client, url string, size int64) {
 	t.Helper()
-	want := digestOf(t, large)
-	response, err := client.Get(url + "/down")
+	want := digestOf(t, size)
+	response, err := client.Get(fmt.Sprintf("%s/down?n=%d", url, size))
 	require.NoError(t, err)
 	got, err := digest(response.Body)
 	require.NoError(t, response.Body.Close())
 	require.NoError(t, err)
 	require.Equal(t, want, got)
-	for _, length := range []int64{large, -1} {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url+"/up", generated(large))
+	for _, length := range []int64{size, -1} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url+"/up", generated(size))
 		require.NoError(t, err)
 		request.ContentLength = length
 		response, err := client.Do(request)
