@@ -5,6 +5,7 @@ go 1.26.0
 replace github.com/strand-net/strand => ../..
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/strand-net/strand v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/crypto v0.58.0
