@@ -1,3 +1,0 @@
-package compat_test
-
-func startFasthttpClock() {}
