@@ -22,12 +22,11 @@ func TestMain(m *testing.M) {
 // onEveryEngine runs test with a server of each engine that is built in; served has what Serve returned.
 func onEveryEngine(t *testing.T, proto string, test func(t *testing.T, srv server.Server, served <-chan error)) {
 	for _, engine := range server.Engines() {
-		o := server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"}
 		if proto == server.ProtoHTTP && engine == server.EngineLoop {
 			continue // Validate refuses it: TestValidate
 		}
 		t.Run(engine, func(t *testing.T) {
-			srv, err := server.Listen(o)
+			srv, err := server.Listen(server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"})
 			require.NoError(t, err)
 			served := make(chan error, 1)
 			go func() { served <- srv.Serve() }()
