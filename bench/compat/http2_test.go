@@ -74,7 +74,7 @@ func TestTLSLargeBodies(t *testing.T) {
 	for _, protocol := range []string{"HTTP/2.0", "HTTP/1.1"} {
 		t.Run(protocol, func(t *testing.T) {
 			onEachTLS(t, protocol, testMux(), func(t *testing.T, h *httpServer, client *http.Client) {
-				expectBodies(t, client, "https://"+h.addr(), 12<<20)
+				expectBodies(t, client, "https://"+h.addr(), 8<<20)
 			})
 		})
 	}

@@ -126,7 +126,7 @@ func TestRedis(t *testing.T) {
 func TestRedisPipelined(t *testing.T) {
 	onEachSubject(t, func(t *testing.T, s side) {
 		r := serveRedis(t, s)
-		const clients, batches, each = 20, 10, 100
+		const clients, batches, each = 20, 5, 100
 		connections := make([]net.Conn, clients)
 		for i := range connections {
 			connections[i] = s.connect(t)
@@ -163,7 +163,7 @@ func TestRedisBenchmark(t *testing.T) {
 				r := serveRedis(t, s)
 				_, port, err := net.SplitHostPort(s.addr())
 				require.NoError(t, err)
-				const requests = 5000
+				const requests = 2000
 				out, err := exec.CommandContext(t.Context(), program, "-h", "127.0.0.1", "-p", port, "-t", "ping,set,get,incr", "-r", "100",
 					"-n", fmt.Sprint(requests), "-P", fmt.Sprint(pipeline), "-q").CombinedOutput()
 				require.NoError(t, err, "%s", out)
