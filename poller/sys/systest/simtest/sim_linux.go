@@ -1,0 +1,225 @@
+package simtest
+
+import (
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/strand-net/strand/poller/sys/systest"
+)
+
+// Sim is one run. Its methods are for the goroutine that drives it, except those that say otherwise.
+type Sim struct {
+	Seed   uint64
+	Rand   *rand.Rand
+	Kernel *systest.Kernel
+
+	t         *testing.T
+	scheduler *systest.Scheduler
+	kind      systest.Faults // what Calm ends
+	actors    int            // goroutines of Go that have not returned
+	unsettled bool           // Advance has been called
+
+	mu    sync.Mutex
+	steps int
+	hash  uint64
+	lines []string // of the trace, if it is wanted
+	keep  bool
+	wrong string // the first failure that came from another goroutine
+}
+
+// restless is how many steps something may go on by itself before it counts as endless.
+const restless = 100_000
+
+// newSim chooses a kernel: anything from a calm one with large buffers to one that does everything at the worst time.
+func newSim(t *testing.T, seed uint64, keep bool, held []string) *Sim {
+	s := &Sim{Seed: seed, Rand: rand.New(rand.NewPCG(seed, 0)), t: t, keep: keep}
+	s.scheduler = systest.NewScheduler(append(held, actorCall)...)
+	if s.OneIn(2) {
+		s.kind = systest.Faults{Interrupt: s.Rand.IntN(200), Short: s.Rand.IntN(500), Spurious: s.Rand.IntN(200),
+			Few: s.Rand.IntN(500), Abort: s.Rand.IntN(50)}
+	}
+	s.Kernel = systest.New(systest.Options{
+		Seed: seed, SendBuffer: 1 << s.Rand.IntN(17), Window: 1 << s.Rand.IntN(17), Delayed: s.OneIn(2), Faults: s.kind,
+		Scheduler: s.scheduler, Trace: func(line string) { s.Trace("  %s", line) },
+	})
+	return s
+}
+
+// Calm ends the faults.
+func (s *Sim) Calm() { s.Kernel.SetFaults(systest.Faults{}) }
+
+// NoWatch adds failures to register descriptors to the faults, if there are any.
+func (s *Sim) NoWatch() {
+	if s.kind != (systest.Faults{}) && s.OneIn(4) {
+		s.kind.NoWatch = 100
+		s.Kernel.SetFaults(s.kind)
+	}
+}
+
+// OneIn is true once in n times.
+func (s *Sim) OneIn(n int) bool { return s.Rand.IntN(n) == 0 }
+
+// Size is a number of bytes: mostly few, seldom up to most.
+func (s *Sim) Size(most int) int {
+	return 1 + s.Rand.IntN(1+s.Rand.IntN(1+s.Rand.IntN(most)))
+}
+
+// Trace notes what happens. The traces of two runs of a seed are the same. Safe from any goroutine.
+func (s *Sim) Trace(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := fnv.New64a()
+	fmt.Fprint(h, s.hash, line)
+	s.hash = h.Sum64()
+	if s.keep {
+		s.lines = append(s.lines, line)
+	}
+}
+
+// Wrong notes a failure, which ends the run at its next step. Safe from any goroutine.
+func (s *Sim) Wrong(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wrong == "" {
+		s.wrong = fmt.Sprintf(format, args...)
+	}
+}
+
+// Fatalf ends the run.
+func (s *Sim) Fatalf(format string, args ...any) {
+	s.t.Helper()
+	s.mu.Lock()
+	trace := strings.Join(s.lines, "\n")
+	s.mu.Unlock()
+	if trace != "" {
+		s.t.Log("trace:\n" + trace)
+	}
+	s.t.Fatalf("seed %d, step %d: %s\nreplay: go test -run '^%s$' -seed %d", s.Seed, s.steps, fmt.Sprintf(format, args...),
+		s.t.Name(), s.Seed)
+}
+
+// Action is something that may happen, Weight times as often as one of weight 1.
+type Action struct {
+	Weight int
+	Do     func()
+}
+
+// Step lets one thing happen: a call that waits goes on, bytes on their way arrive, or one of the actions is done.
+func (s *Sim) Step(actions []Action) {
+	s.settle()
+	if ready := s.scheduler.Ready(); len(ready) > 0 && !s.OneIn(3) {
+		s.grant(ready)
+		return
+	}
+	if s.OneIn(3) && s.Kernel.Deliver(s.Size(100_000), s.Rand.IntN) {
+		s.Trace("deliver")
+		return
+	}
+	sum := 0
+	for _, a := range actions {
+		sum += a.Weight
+	}
+	n := s.Rand.IntN(sum)
+	for _, a := range actions {
+		if n -= a.Weight; n < 0 {
+			a.Do()
+			return
+		}
+	}
+}
+
+func (s *Sim) settle() {
+	s.steps++
+	progress.Add(1)
+	synctest.Wait()
+	s.mu.Lock()
+	wrong := s.wrong
+	s.mu.Unlock()
+	if wrong != "" {
+		s.Fatalf("%s", wrong)
+	}
+	if violations := s.Kernel.Violations(); len(violations) > 0 {
+		s.Fatalf("%s", strings.Join(violations, "\n"))
+	}
+}
+
+func (s *Sim) grant(ready []*systest.Call) {
+	c := ready[s.Rand.IntN(len(ready))]
+	s.Trace("%s(%d) goes on", c.Name, c.FD)
+	s.scheduler.Grant(c)
+}
+
+// Rest goes on until nothing moves any more while the clock stands still. moved is asked whether the test itself has moved
+// something.
+func (s *Sim) Rest(moved func() bool) {
+	for range restless {
+		s.settle()
+		if ready := s.scheduler.Ready(); len(ready) > 0 {
+			s.grant(ready)
+		} else if !s.Kernel.Deliver(1<<30, s.Rand.IntN) && !moved() {
+			return
+		}
+	}
+	s.Fatalf("there is no end of it: %v", s.scheduler.Ready()[0])
+}
+
+// Advance moves the clock on.
+func (s *Sim) Advance(d time.Duration) {
+	s.Trace("%v later", d)
+	time.Sleep(d)
+}
+
+const actorCall = "actor"
+
+// Go runs do on a goroutine of its own. It begins at a step to come.
+func (s *Sim) Go(do func()) {
+	s.actors++
+	number := s.actors
+	go func() {
+		s.Pause(number)
+		do()
+	}()
+}
+
+// Pause makes the calling goroutine, which must be one of Go, wait for a step to come.
+func (s *Sim) Pause(number int) { s.scheduler.Enter(actorCall, number) }
+
+// Finish goes on until done is closed, moving the clock as far as it must, but not further than patience.
+func (s *Sim) Finish(done <-chan struct{}, patience time.Duration, moved func() bool, what string) {
+	for waited := time.Duration(0); ; waited += 10 * time.Millisecond {
+		s.Rest(moved)
+		select {
+		case <-done:
+			return
+		default:
+		}
+		if waited > patience {
+			s.Fatalf("%s took more than %v", what, patience)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Clean fails if the engine has left anything in the kernel.
+func (s *Sim) Clean() {
+	s.settle()
+	if open := s.Kernel.Open(); len(open) > 0 {
+		s.Fatalf("descriptors left: %v", open)
+	}
+	if calls := s.scheduler.Ready(); len(calls) > 0 {
+		s.Fatalf("calls under way: %s(%d)", calls[0].Name, calls[0].FD)
+	}
+}
+
+// Logger fails the run for what must not be logged.
+func (s *Sim) Logger(forbidden ...string) *slog.Logger {
+	return slog.New(&logWatcher{Handler: slog.DiscardHandler, sim: s, forbidden: forbidden})
+}
