@@ -81,7 +81,7 @@ func (c *Conn) end(linger bool) bool {
 	c.wakeWaiter(loop.WriteSide)
 	c.stopTimer()
 	if linger {
-		c.sock.CloseLinger(c.input.begun.Load())
+		c.sock.CloseLinger()
 	} else {
 		c.sock.Close()
 	}
