@@ -126,7 +126,9 @@ func (k *Kernel) Close(fd int) syscall.Errno {
 		}
 	}
 	k.table[fd] = nil
-	k.trace("close", fd, 0, 0)
+	if _, ok := f.what.(*endpoint); ok {
+		k.trace("close", fd, 0, 0)
+	}
 	f.refs--
 	if f.refs == 0 {
 		f.end()

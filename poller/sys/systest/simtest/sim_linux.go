@@ -2,7 +2,6 @@ package simtest
 
 import (
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -21,21 +20,23 @@ type Sim struct {
 	Kernel *systest.Kernel
 
 	t         *testing.T
+	keep      bool // the trace
 	scheduler *systest.Scheduler
 	kind      systest.Faults // what Calm ends
-	actors    int            // goroutines of Go that have not returned
-	unsettled bool           // Advance has been called
+	most      int            // bytes at once
+	actors    int            // goroutines of Go
 
 	mu    sync.Mutex
 	steps int
-	hash  uint64
-	lines []string // of the trace, if it is wanted
-	keep  bool
+	lines []string // of the trace, if it is kept
 	wrong string // the first failure that came from another goroutine
 }
 
 // restless is how many steps something may go on by itself before it counts as endless.
 const restless = 100_000
+
+// longTrace is how many lines of a trace are shown, the last.
+const longTrace = 500000
 
 // newSim chooses a kernel: anything from a calm one with large buffers to one that does everything at the worst time.
 func newSim(t *testing.T, seed uint64, keep bool, held []string) *Sim {
@@ -45,10 +46,15 @@ func newSim(t *testing.T, seed uint64, keep bool, held []string) *Sim {
 		s.kind = systest.Faults{Interrupt: s.Rand.IntN(200), Short: s.Rand.IntN(500), Spurious: s.Rand.IntN(200),
 			Few: s.Rand.IntN(500), Abort: s.Rand.IntN(50)}
 	}
-	s.Kernel = systest.New(systest.Options{
+	options := systest.Options{
 		Seed: seed, SendBuffer: 1 << s.Rand.IntN(17), Window: 1 << s.Rand.IntN(17), Delayed: s.OneIn(2), Faults: s.kind,
-		Scheduler: s.scheduler, Trace: func(line string) { s.Trace("  %s", line) },
-	})
+		Scheduler: s.scheduler,
+	}
+	if keep {
+		options.Trace = func(line string) { s.Trace("  %s", line) }
+	}
+	s.most = roundTrips * min(options.SendBuffer, options.Window)
+	s.Kernel = systest.New(options)
 	return s
 }
 
@@ -66,22 +72,23 @@ func (s *Sim) NoWatch() {
 // OneIn is true once in n times.
 func (s *Sim) OneIn(n int) bool { return s.Rand.IntN(n) == 0 }
 
-// Size is a number of bytes: mostly few, seldom up to most.
+// roundTrips is how often the buffers of a connection have to be emptied, at most, for what is sent at once.
+const roundTrips = 32
+
+// Size is a number of bytes: mostly few, seldom up to most, or what can be moved in a reasonable number of steps.
 func (s *Sim) Size(most int) int {
+	most = min(most, s.most)
 	return 1 + s.Rand.IntN(1+s.Rand.IntN(1+s.Rand.IntN(most)))
 }
 
 // Trace notes what happens. The traces of two runs of a seed are the same. Safe from any goroutine.
 func (s *Sim) Trace(format string, args ...any) {
-	line := fmt.Sprintf(format, args...)
+	if !s.keep {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := fnv.New64a()
-	fmt.Fprint(h, s.hash, line)
-	s.hash = h.Sum64()
-	if s.keep {
-		s.lines = append(s.lines, line)
-	}
+	s.lines = append(s.lines, fmt.Sprintf(format, args...))
 }
 
 // Wrong notes a failure, which ends the run at its next step. Safe from any goroutine.
@@ -97,12 +104,12 @@ func (s *Sim) Wrong(format string, args ...any) {
 func (s *Sim) Fatalf(format string, args ...any) {
 	s.t.Helper()
 	s.mu.Lock()
-	trace := strings.Join(s.lines, "\n")
+	trace := strings.Join(s.lines[max(0, len(s.lines)-longTrace):], "\n")
 	s.mu.Unlock()
 	if trace != "" {
 		s.t.Log("trace:\n" + trace)
 	}
-	s.t.Fatalf("seed %d, step %d: %s\nreplay: go test -run '^%s$' -seed %d", s.Seed, s.steps, fmt.Sprintf(format, args...),
+	s.t.Fatalf("seed %d, step %d: %s\nreplay: go test -run '^%s$' -seed %d (after the package)", s.Seed, s.steps, fmt.Sprintf(format, args...),
 		s.t.Name(), s.Seed)
 }
 
@@ -114,7 +121,7 @@ type Action struct {
 
 // Step lets one thing happen: a call that waits goes on, bytes on their way arrive, or one of the actions is done.
 func (s *Sim) Step(actions []Action) {
-	s.settle()
+	s.Settle()
 	if ready := s.scheduler.Ready(); len(ready) > 0 && !s.OneIn(3) {
 		s.grant(ready)
 		return
@@ -136,7 +143,9 @@ func (s *Sim) Step(actions []Action) {
 	}
 }
 
-func (s *Sim) settle() {
+// Settle waits until no goroutine can go on by itself. What starts goroutines must come before it, and what they are to
+// see only after it, or the run is not the same each time.
+func (s *Sim) Settle() {
 	s.steps++
 	progress.Add(1)
 	synctest.Wait()
@@ -155,20 +164,23 @@ func (s *Sim) grant(ready []*systest.Call) {
 	c := ready[s.Rand.IntN(len(ready))]
 	s.Trace("%s(%d) goes on", c.Name, c.FD)
 	s.scheduler.Grant(c)
+	s.Settle()
 }
 
 // Rest goes on until nothing moves any more while the clock stands still. moved is asked whether the test itself has moved
 // something.
 func (s *Sim) Rest(moved func() bool) {
 	for range restless {
-		s.settle()
+		s.Settle()
 		if ready := s.scheduler.Ready(); len(ready) > 0 {
 			s.grant(ready)
-		} else if !s.Kernel.Deliver(1<<30, s.Rand.IntN) && !moved() {
+		} else if s.Kernel.Deliver(1<<30, s.Rand.IntN) {
+			s.Trace("deliver")
+		} else if !moved() {
 			return
 		}
 	}
-	s.Fatalf("there is no end of it: %v", s.scheduler.Ready()[0])
+	s.Fatalf("there is no end of it")
 }
 
 // Advance moves the clock on.
@@ -210,7 +222,7 @@ func (s *Sim) Finish(done <-chan struct{}, patience time.Duration, moved func() 
 
 // Clean fails if the engine has left anything in the kernel.
 func (s *Sim) Clean() {
-	s.settle()
+	s.Settle()
 	if open := s.Kernel.Open(); len(open) > 0 {
 		s.Fatalf("descriptors left: %v", open)
 	}
