@@ -21,7 +21,7 @@ var callbackSimulation = &simtest.Simulation{
 	Drive: func(s *simtest.Sim) { newSimulated(s).run() },
 }
 
-func TestSimulation(t *testing.T) { callbackSimulation.Run(t, 2000) }
+func TestSimulation(t *testing.T) { callbackSimulation.Run(t, 1000) }
 
 func TestSimulationReplays(t *testing.T) { callbackSimulation.Replay(t, 50) }
 
@@ -34,7 +34,8 @@ type simulated struct {
 	all       []*client // in the order of their beginning
 	posts     int       // runners posted
 	ran       int       // and run
-	resting   bool      // handlers do nothing of their own accord
+	buffer    [1 << 16]byte
+	resting   bool // handlers do nothing of their own accord
 }
 
 // client is a connection as both of its ends see it.
@@ -366,7 +367,7 @@ func (m *simulated) anyLoop() *loop.Loop { return m.engine.Loop(m.Rand.IntN(m.en
 
 // timePasses may end the patience of a connection that is being closed.
 func (m *simulated) timePasses() {
-	d := time.Duration(m.Rand.IntN(int(time.Second)))
+	d := m.Within(time.Second)
 	if m.OneIn(10) {
 		d = 6 * time.Second
 	}
@@ -405,7 +406,7 @@ func (m *simulated) peerReads(c *client, most int) bool {
 	if c.gone || c.eof {
 		return false
 	}
-	p := make([]byte, most)
+	p := m.buffer[:most]
 	n, err := c.peer.Read(p)
 	if n > 0 {
 		m.Trace("client %d: peer reads %d", c.number, n)

@@ -73,7 +73,7 @@ func (k *Kernel) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errn
 		if place >= 0 {
 			return syscall.EEXIST
 		}
-		if k.chance(f, k.faults.NoWatch) {
+		if _, ok := f.what.(*endpoint); ok && k.chance(f, k.faults.NoWatch) {
 			return []syscall.Errno{syscall.ENOMEM, syscall.ENOSPC}[k.roll(f, 2)]
 		}
 		w := &watch{instance: in, file: f, fd: fd, event: *event}

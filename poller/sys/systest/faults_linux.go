@@ -18,7 +18,7 @@ type Faults struct {
 	// Abort: a connection is gone before it is accepted (ECONNABORTED).
 	Abort int
 
-	// NoWatch: a descriptor cannot be registered, for want of memory (ENOMEM) or by the limit of the user (ENOSPC).
+	// NoWatch: a connection cannot be registered, for want of memory (ENOMEM) or by the limit of the user (ENOSPC).
 	NoWatch int
 }
 

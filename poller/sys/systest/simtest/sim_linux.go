@@ -29,7 +29,7 @@ type Sim struct {
 	mu    sync.Mutex
 	steps int
 	lines []string // of the trace, if it is kept
-	wrong string // the first failure that came from another goroutine
+	wrong string   // the first failure that came from another goroutine
 }
 
 // restless is how many steps something may go on by itself before it counts as endless.
@@ -61,7 +61,7 @@ func newSim(t *testing.T, seed uint64, keep bool, held []string) *Sim {
 // Calm ends the faults.
 func (s *Sim) Calm() { s.Kernel.SetFaults(systest.Faults{}) }
 
-// NoWatch adds failures to register descriptors to the faults, if there are any.
+// NoWatch adds failures to register connections to the faults, if there are any.
 func (s *Sim) NoWatch() {
 	if s.kind != (systest.Faults{}) && s.OneIn(4) {
 		s.kind.NoWatch = 100
@@ -80,6 +80,9 @@ func (s *Sim) Size(most int) int {
 	most = min(most, s.most)
 	return 1 + s.Rand.IntN(1+s.Rand.IntN(1+s.Rand.IntN(most)))
 }
+
+// Within is a time less than d.
+func (s *Sim) Within(d time.Duration) time.Duration { return time.Duration(s.Rand.Int64N(int64(d))) }
 
 // Trace notes what happens. The traces of two runs of a seed are the same. Safe from any goroutine.
 func (s *Sim) Trace(format string, args ...any) {
