@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"net"
 	"sync/atomic"
 
 	"github.com/strand-net/strand/loop"
@@ -84,6 +85,9 @@ func (c *Conn) read(p []byte) (int, error) {
 	for known := false; ; {
 		if known || c.sock.Take(loop.ReadSide) {
 			n, err := c.sock.Recv(p)
+			if c.closed.Load() {
+				return 0, net.ErrClosed // what came before may have been dropped
+			}
 			if err != loop.ErrNotReady {
 				in.streak += int32(n)
 				return n, err
@@ -169,6 +173,9 @@ func (c *Conn) more() error {
 		if known || c.sock.Take(loop.ReadSide) {
 			room := in.borrow()
 			n, err := c.sock.Recv(room)
+			if c.closed.Load() {
+				return net.ErrClosed // what came before may have been dropped
+			}
 			if n > 0 {
 				in.streak += int32(n)
 				in.set(in.buffer[:len(in.unread)+n])
