@@ -65,8 +65,8 @@ func newSimulated(s *simtest.Sim, carriers []coserver.Carrier) *simulated {
 		s.Fatalf("%v", err)
 	}
 	s.Settle()
-	for _, kind := range handlerKinds {
-		server := &simulatedServer{kind: kind}
+	for range 1 + s.Rand.IntN(3) { // few, so that each has something to do
+		server := &simulatedServer{kind: handlerKinds[s.Rand.IntN(len(handlerKinds))]}
 		server.Engine, server.Logger = m.engine, logger
 		server.Carrier = carriers[s.Rand.IntN(len(carriers))]
 		server.Handler = func(c *coserver.Conn) error { return m.serve(server, c) }
@@ -215,7 +215,7 @@ func (m *simulated) actions() []simtest.Action {
 		})
 	}
 	return []simtest.Action{
-		{Weight: 15, Do: m.connect},
+		{Weight: 8, Do: m.connect},
 		{Weight: 60, Do: peer(func(c *client) { m.peerWrites(c, m.Size(5000)) })},
 		{Weight: 3, Do: peer(func(c *client) { m.peerWrites(c, m.Size(1_000_000)) })},
 		{Weight: 40, Do: peer(func(c *client) { m.peerReads(c, m.Size(10_000)) })},
@@ -225,7 +225,7 @@ func (m *simulated) actions() []simtest.Action {
 		{Weight: 1, Do: peer(func(c *client) { c.peer.Urgent() })},
 		{Weight: 2, Do: peer(func(c *client) { c.peer.SetWindow(m.Rand.IntN(10_000)) })},
 		{Weight: 15, Do: conn(m.writeFrames)},
-		{Weight: 10, Do: conn(m.setDeadline)},
+		{Weight: 30, Do: conn(m.setDeadline)},
 		{Weight: 3, Do: conn(m.closeConn)},
 		{Weight: 1, Do: m.restart},
 		{Weight: 1, Do: m.Kernel.SaturateEventfds},
@@ -271,7 +271,7 @@ func (m *simulated) setDeadline(c *client, conn *coserver.Conn) {
 		at = time.Now().Add(m.Within(2 * time.Second))
 	}
 	set := conn.SetReadDeadline
-	if !c.server.kind.shared && m.OneIn(2) {
+	if !c.server.kind.shared && !m.OneIn(3) {
 		set = conn.SetWriteDeadline
 	}
 	m.Trace("client %d: deadline", c.number)
