@@ -28,6 +28,7 @@ type client struct {
 	seen atomic.Int64                  // bytes that the handler has got
 
 	sent, got int  // by the peer; got without frames
+	late      bool // gathered output may have missed its deadline
 	gone      bool // the peer has closed or reset the connection
 	finished  bool // the peer has sent its end
 	eof       bool // the peer has got the end
@@ -107,8 +108,10 @@ type handlerKind struct {
 	name   string
 	serve  func(*client, *coserver.Conn) error
 	answer func(*client) (bytes int, end bool) // when everything is at rest
-	shared bool                                // goroutines write too
-	leaves bool                                // it closes the connection of its own accord
+
+	shared  bool // goroutines write too
+	gathers bool // what it writes is gathered
+	leaves  bool // it closes the connection of its own accord
 }
 
 // greeting is what a server says that does not listen.
@@ -126,13 +129,13 @@ var handlerKinds = []handlerKind{
 			return buffer[:n], err
 		})(c, conn)
 	}},
-	{name: "line", serve: eachLine, answer: lines},
+	{name: "line", gathers: true, serve: eachLine, answer: lines},
 	{name: "shared", serve: eachLine, answer: lines, shared: true},
 	{name: "patient", answer: all, serve: eachPart(func(conn *coserver.Conn) ([]byte, error) {
 		conn.SetDeadline(time.Now().Add(300 * time.Millisecond))
 		return conn.Next()
 	})},
-	{name: "full", serve: readFull, answer: func(c *client) (int, bool) {
+	{name: "full", gathers: true, serve: readFull, answer: func(c *client) (int, bool) {
 		if c.finished {
 			return c.sent, true
 		}

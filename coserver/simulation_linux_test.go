@@ -134,6 +134,7 @@ func (m *simulated) run() {
 		c.peer.SetWindow(1 << 16)
 	}
 	m.Rest(m.peersRead)
+	m.releaseGathered()
 	for _, c := range m.all {
 		m.checkAtRest(c)
 	}
@@ -194,6 +195,34 @@ func (m *simulated) checkAtRest(c *client) {
 	for w := range writers {
 		if taken := c.taken[w].Load(); int(taken) != c.frames[w] {
 			m.Fatalf("client %d: %d of %d frames of writer %d", c.number, c.frames[w], taken, w)
+		}
+	}
+}
+
+// releaseGathered makes handlers write once more after a write deadline. Gathered output that could not go out by then goes
+// out with the next Write, and not before.
+func (m *simulated) releaseGathered() {
+	for _, c := range m.all {
+		if conn := c.conn.Load(); conn != nil && c.late {
+			if c.finished { // there is no next
+				c.cut.Store(true)
+			}
+			m.spawn(func() { conn.SetWriteDeadline(time.Time{}) })
+		}
+	}
+	m.Rest(m.peersRead)
+	for _, c := range m.all {
+		if !c.late {
+			continue
+		}
+		end := c.sent + record - c.sent%record
+		for c.requests().At(end-1) != '\n' {
+			end++
+		}
+		for before := -1; before < c.sent && c.sent < end; {
+			before = c.sent
+			m.peerWrites(c, end-c.sent)
+			m.Rest(m.peersRead)
 		}
 	}
 }
@@ -273,6 +302,7 @@ func (m *simulated) setDeadline(c *client, conn *coserver.Conn) {
 	set := conn.SetReadDeadline
 	if !c.server.kind.shared && !m.OneIn(3) {
 		set = conn.SetWriteDeadline
+		c.late = c.late || c.server.kind.gathers
 	}
 	m.Trace("client %d: deadline", c.number)
 	m.spawn(func() {
