@@ -27,6 +27,8 @@ type client struct {
 	cut  atomic.Bool                   // bytes may be lost: somebody ends the connection out of order
 	seen atomic.Int64                  // bytes that the handler has got
 
+	timeouts atomic.Int64 // of the handler's reads
+
 	sent, got int  // by the peer; got without frames
 	late      bool // gathered output may have missed its deadline
 	gone      bool // the peer has closed or reset the connection
@@ -103,6 +105,12 @@ func (c *client) write(conn *coserver.Conn, p []byte) error {
 	return nil
 }
 
+// timeout is what handlers do when a read has timed out: they go on.
+func (c *client) timeout(conn *coserver.Conn) {
+	c.timeouts.Add(1)
+	conn.SetReadDeadline(time.Time{})
+}
+
 // handlerKind is what a server does.
 type handlerKind struct {
 	name   string
@@ -169,7 +177,7 @@ func eachPart(get func(*coserver.Conn) ([]byte, error)) func(*client, *coserver.
 		for {
 			data, err := get(conn)
 			if isTimeout(err) {
-				conn.SetReadDeadline(time.Time{})
+				c.timeout(conn)
 				continue
 			}
 			if err != nil {
@@ -188,7 +196,7 @@ func eachLine(c *client, conn *coserver.Conn) error {
 	for {
 		line, err := conn.ReadSlice('\n')
 		if isTimeout(err) {
-			conn.SetReadDeadline(time.Time{})
+			c.timeout(conn)
 			continue
 		}
 		c.check(line)
@@ -214,13 +222,13 @@ func readFull(c *client, conn *coserver.Conn) error {
 	for n := 0; ; {
 		if n == 0 && c.rand.IntN(4) == 0 {
 			if _, err := conn.Peek(1 + c.rand.IntN(record)); isTimeout(err) {
-				conn.SetReadDeadline(time.Time{})
+				c.timeout(conn)
 			}
 		}
 		more, err := conn.ReadFull(message[n:])
 		c.check(message[n : n+more])
 		if n += more; isTimeout(err) {
-			conn.SetReadDeadline(time.Time{})
+			c.timeout(conn)
 			continue
 		}
 		if writeErr := c.write(conn, message[:n]); writeErr != nil {
@@ -241,7 +249,7 @@ func answerLate(c *client, conn *coserver.Conn) error {
 	for {
 		data, err := conn.Next()
 		if isTimeout(err) {
-			conn.SetReadDeadline(time.Time{})
+			c.timeout(conn)
 			continue
 		}
 		if err == io.EOF {

@@ -24,7 +24,7 @@ import (
 func handlerSimulation(carriers ...coserver.Carrier) *simtest.Simulation {
 	return &simtest.Simulation{
 		// Not what is called with a lock held: accept and epoll_ctl.
-		Held:  []string{"park", "recv", "send", "close", "shutdown"},
+		Held:  []string{"park", "recv", "recv" + systest.Returns, "send", "send" + systest.Returns, "close", "shutdown"},
 		Drive: func(s *simtest.Sim) { newSimulated(s, carriers).run() },
 	}
 }
@@ -138,6 +138,7 @@ func (m *simulated) run() {
 	for _, c := range m.all {
 		m.checkAtRest(c)
 	}
+	m.checkDeadlines()
 	m.close()
 }
 
@@ -199,6 +200,34 @@ func (m *simulated) checkAtRest(c *client) {
 	}
 }
 
+// checkDeadlines: each handler that waits for input is told of a deadline that is set meanwhile, and then moved on.
+func (m *simulated) checkDeadlines() {
+	before := make(map[*client]int64)
+	for _, c := range m.all {
+		if c.conn.Load() != nil && !c.left.Load() {
+			before[c] = c.timeouts.Load()
+		}
+	}
+	for _, after := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond} {
+		for _, c := range m.all {
+			if conn := c.conn.Load(); conn != nil {
+				m.spawn(func() { conn.SetReadDeadline(time.Now().Add(after)) })
+			}
+		}
+		m.Rest(m.peersRead)
+	}
+	for range 2 { // the first is when the timer fires that was set first
+		m.Advance(150 * time.Millisecond)
+		m.Rest(m.peersRead)
+	}
+	for c, timeouts := range before {
+		if c.timeouts.Load() == timeouts && !c.left.Load() {
+			m.Fatalf("client %d (%s): the handler has missed its deadline", c.number, c.server.kind.name)
+		}
+	}
+	m.timePassed()
+}
+
 // releaseGathered makes handlers write once more after a write deadline. Gathered output that could not go out by then goes
 // out with the next Write, and not before.
 func (m *simulated) releaseGathered() {
@@ -246,7 +275,7 @@ func (m *simulated) actions() []simtest.Action {
 	return []simtest.Action{
 		{Weight: 8, Do: m.connect},
 		{Weight: 60, Do: peer(func(c *client) { m.peerWrites(c, m.Size(5000)) })},
-		{Weight: 3, Do: peer(func(c *client) { m.peerWrites(c, m.Size(1_000_000)) })},
+		{Weight: 3, Do: peer(func(c *client) { m.peerWrites(c, m.Bulk()) })},
 		{Weight: 40, Do: peer(func(c *client) { m.peerReads(c, m.Size(10_000)) })},
 		{Weight: 8, Do: peer(m.peerFinishes)},
 		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "closes", c.peer.Close) })},

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,7 +36,8 @@ type simulated struct {
 	posts     int       // runners posted
 	ran       int       // and run
 	buffer    [1 << 16]byte
-	resting   bool // handlers do nothing of their own accord
+	timers    []int64 // when those that have not fired are due
+	resting   bool    // handlers do nothing of their own accord
 }
 
 // client is a connection as both of its ends see it.
@@ -91,6 +93,7 @@ func (m *simulated) run() {
 	for _, c := range m.all {
 		m.checkAtRest(c)
 	}
+	m.checkTimers()
 	m.close()
 }
 
@@ -124,6 +127,11 @@ func (m *simulated) close() {
 	})
 	m.Finish(done, 10*time.Second, m.peersRead, "Engine.Close")
 	m.Clean()
+	for i := range m.engine.Loops() {
+		if left := loop.Left(m.engine.Loop(i)); left != "" {
+			m.Fatalf("loop %d: %s", i, left)
+		}
+	}
 	for _, c := range m.all {
 		if c.opened != c.closed {
 			m.Fatalf("client %d: opened %v, closed %v", c.number, c.opened, c.closed)
@@ -311,16 +319,35 @@ func (m *simulated) post(l *loop.Loop) {
 func (m *simulated) setTimer(l *loop.Loop) {
 	timer := new(loop.Timer)
 	when := l.Now() + m.Rand.Int64N(int64(time.Second))
+	m.timers = append(m.timers, when)
 	l.Post(runner(func() {
-		fired := false
 		l.SetTimer(timer, when, runner(func() {
 			m.Trace("timer")
-			if fired || l.Now() < when {
-				m.Wrong("timer: %v, %v early", fired, time.Duration(when-l.Now()))
+			place := slices.Index(m.timers, when)
+			if place < 0 || l.Now() < when {
+				m.Wrong("timer: %v early, or fired twice", time.Duration(when-l.Now()))
+				return
 			}
-			fired = true
+			m.timers = slices.Delete(m.timers, place, place+1)
 		}))
 	}))
+}
+
+// checkTimers: each fires when it is due.
+func (m *simulated) checkTimers() {
+	for {
+		now := m.engine.Loop(0).Now()
+		for _, when := range m.timers {
+			if when <= now {
+				m.Fatalf("a timer has not fired, %v late", time.Duration(now-when))
+			}
+		}
+		if len(m.timers) == 0 {
+			return
+		}
+		m.Advance(time.Duration(slices.Min(m.timers) - now))
+		m.Rest(m.peersRead)
+	}
 }
 
 // actions are what clients, and goroutines of the program, do.
@@ -341,8 +368,9 @@ func (m *simulated) actions() []simtest.Action {
 	}
 	return []simtest.Action{
 		{Weight: 15, Do: m.connect},
+		{Weight: 1, Do: m.crowd},
 		{Weight: 60, Do: peer(func(c *client) { m.peerWrites(c, m.Size(5000)) })},
-		{Weight: 5, Do: peer(func(c *client) { m.peerWrites(c, m.Size(1_000_000)) })},
+		{Weight: 4, Do: peer(func(c *client) { m.peerWrites(c, m.Bulk()) })},
 		{Weight: 40, Do: peer(func(c *client) { m.peerReads(c, m.Size(10_000)) })},
 		{Weight: 4, Do: peer(m.peerFinishes)},
 		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "closes", c.peer.Close) })},
@@ -389,6 +417,15 @@ func (m *simulated) connect() {
 	m.Trace("client %d connects", c.number)
 	m.clients[peer.Addr()] = c
 	m.all = append(m.all, c)
+}
+
+// crowd connects more clients at once than a listener accepts in one turn.
+func (m *simulated) crowd() {
+	if len(m.all) < 30 && m.OneIn(5) {
+		for range 2 * 70 {
+			m.connect()
+		}
+	}
 }
 
 func (m *simulated) peerWrites(c *client, n int) {

@@ -27,6 +27,9 @@ type Call struct {
 	grant chan struct{}
 }
 
+// Returns, behind the name of a transfer, is the moment when it has been made and the caller does not know of it yet.
+const Returns = " returns"
+
 // NewScheduler holds the calls with the given names: those of the system calls ("recv", "send", "sendv", "close", "shutdown",
 // "accept", "epoll_ctl"), "park", and any that are made with [Scheduler.Enter].
 func NewScheduler(names ...string) *Scheduler { return &Scheduler{names: names} }

@@ -18,6 +18,7 @@ func (k *Kernel) Send(fd int, p []byte) (int, syscall.Errno) {
 
 func (k *Kernel) transfer(call string, fd int, p []byte, move func(*endpoint, []byte) (int, syscall.Errno)) (int, syscall.Errno) {
 	k.enter(call, fd)
+	defer k.enter(call+Returns, fd)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n := 0

@@ -47,7 +47,7 @@ func newSim(t *testing.T, seed uint64, keep bool, held []string) *Sim {
 			Few: s.Rand.IntN(500), Abort: s.Rand.IntN(50)}
 	}
 	options := systest.Options{
-		Seed: seed, SendBuffer: 1 << s.Rand.IntN(17), Window: 1 << s.Rand.IntN(17), Delayed: s.OneIn(2), Faults: s.kind,
+		Seed: seed, SendBuffer: 1 << s.Rand.IntN(20), Window: 1 << s.Rand.IntN(20), Delayed: s.OneIn(2), Faults: s.kind,
 		Scheduler: s.scheduler,
 	}
 	if keep {
@@ -80,6 +80,9 @@ func (s *Sim) Size(most int) int {
 	most = min(most, s.most)
 	return 1 + s.Rand.IntN(1+s.Rand.IntN(1+s.Rand.IntN(most)))
 }
+
+// Bulk is many bytes, more than anybody is served in one turn, if that can be moved in a reasonable number of steps.
+func (s *Sim) Bulk() int { return min(700_000, s.most) }
 
 // Within is a time less than d.
 func (s *Sim) Within(d time.Duration) time.Duration { return time.Duration(s.Rand.Int64N(int64(d))) }
