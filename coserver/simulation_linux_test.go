@@ -35,6 +35,9 @@ func TestSimulation(t *testing.T) {
 
 func TestSimulationReplays(t *testing.T) { handlerSimulation(coserver.Inline).Replay(t, 50) }
 
+// acceptPause is the longest that accepting rests for want of descriptors.
+const acceptPause = time.Second
+
 // simulated is one run.
 type simulated struct {
 	*simtest.Sim
@@ -124,7 +127,7 @@ func (m *simulated) serve(server *simulatedServer, conn *coserver.Conn) error {
 
 func (m *simulated) run() {
 	m.Rest(m.peersRead)
-	m.NoWatch()
+	m.Scarce()
 	actions := m.actions()
 	for range 50 + m.Rand.IntN(200) {
 		m.Step(actions)
@@ -134,6 +137,10 @@ func (m *simulated) run() {
 		c.peer.SetWindow(1 << 16)
 	}
 	m.Rest(m.peersRead)
+	if m.Lacking {
+		m.timePassesBy(acceptPause)
+		m.Rest(m.peersRead)
+	}
 	m.releaseGathered()
 	for _, c := range m.all {
 		m.checkAtRest(c)
@@ -280,7 +287,7 @@ func (m *simulated) actions() []simtest.Action {
 		{Weight: 8, Do: peer(m.peerFinishes)},
 		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "closes", c.peer.Close) })},
 		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "resets", c.peer.Reset) })},
-		{Weight: 1, Do: peer(func(c *client) { c.peer.Urgent() })},
+		{Weight: 8, Do: peer(func(c *client) { c.peer.Urgent() })},
 		{Weight: 2, Do: peer(func(c *client) { c.peer.SetWindow(m.Rand.IntN(10_000)) })},
 		{Weight: 15, Do: conn(m.writeFrames)},
 		{Weight: 30, Do: conn(m.setDeadline)},
@@ -370,6 +377,7 @@ func (m *simulated) restart() {
 	})
 	m.Finish(over, patience+time.Millisecond, func() bool { return false }, "Shutdown")
 	m.timePassed()
+	m.Kernel.SetMaxDescriptors(0)
 	server.ending = false
 	m.listen(server)
 }
@@ -382,7 +390,11 @@ func (m *simulated) shutdown(ctx context.Context, server *simulatedServer) {
 }
 
 func (m *simulated) timePasses() {
-	m.Advance(m.Within(time.Second))
+	m.timePassesBy(m.Within(time.Second))
+}
+
+func (m *simulated) timePassesBy(d time.Duration) {
+	m.Advance(d)
 	m.timePassed()
 }
 

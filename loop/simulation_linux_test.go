@@ -26,6 +26,9 @@ func TestSimulation(t *testing.T) { callbackSimulation.Run(t, 1000) }
 
 func TestSimulationReplays(t *testing.T) { callbackSimulation.Replay(t, 50) }
 
+// acceptPause is the longest that accepting rests for want of descriptors.
+const acceptPause = time.Second
+
 // simulated is one run.
 type simulated struct {
 	*simtest.Sim
@@ -84,7 +87,7 @@ func newSimulated(s *simtest.Sim) *simulated {
 
 func (m *simulated) run() {
 	m.Rest(m.peersRead)
-	m.NoWatch()
+	m.Scarce()
 	actions := m.actions()
 	for range 50 + m.Rand.IntN(200) {
 		m.Step(actions)
@@ -111,6 +114,10 @@ func (m *simulated) comeToRest() {
 		c.peer.SetWindow(1 << 16)
 	}
 	m.Rest(m.peersRead)
+	if m.Lacking {
+		m.timePassesBy(acceptPause)
+		m.Rest(m.peersRead)
+	}
 }
 
 // close ends the engine, whatever is under way: nothing is left, and each connection has had its OnClose.
@@ -375,7 +382,7 @@ func (m *simulated) actions() []simtest.Action {
 		{Weight: 4, Do: peer(m.peerFinishes)},
 		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "closes", c.peer.Close) })},
 		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "resets", c.peer.Reset) })},
-		{Weight: 1, Do: peer(func(c *client) { c.peer.Urgent() })},
+		{Weight: 8, Do: peer(func(c *client) { c.peer.Urgent() })},
 		{Weight: 2, Do: peer(func(c *client) { c.peer.SetWindow(m.Rand.IntN(10_000)) })},
 		{Weight: 15, Do: conn(func(c *client) { m.write(c, m.Size(5000)) })},
 		{Weight: 3, Do: conn(m.closeConn)},
@@ -399,6 +406,10 @@ func (m *simulated) timePasses() {
 	if m.OneIn(10) {
 		d = 6 * time.Second
 	}
+	m.timePassesBy(d)
+}
+
+func (m *simulated) timePassesBy(d time.Duration) {
 	m.Advance(d)
 	for _, c := range m.all {
 		if c.closing || c.finished {

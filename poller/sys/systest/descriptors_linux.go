@@ -30,13 +30,20 @@ func (k *Kernel) lowest() (int, syscall.Errno) {
 			break
 		}
 	}
-	if k.options.MaxDescriptors > 0 && fd >= k.options.MaxDescriptors+firstDescriptor {
+	if k.most > 0 && fd >= k.most+firstDescriptor {
 		return -1, syscall.EMFILE
 	}
 	if fd == len(k.table) {
 		k.table = append(k.table, nil)
 	}
 	return fd, 0
+}
+
+// SetMaxDescriptors changes how many descriptors may be open. 0 means any number.
+func (k *Kernel) SetMaxDescriptors(n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.most = n
 }
 
 // open gives out the lowest number that is free (open(2)).

@@ -42,6 +42,7 @@ type Kernel struct {
 
 	mu         sync.Mutex
 	faults     Faults
+	most       int // descriptors; 0: any number
 	table      []*file
 	serial     uint64
 	listeners  map[string]*listener
@@ -61,7 +62,7 @@ func New(options Options) *Kernel {
 	if options.Window == 0 {
 		options.Window = 64 << 10
 	}
-	return &Kernel{options: options, faults: options.Faults, started: time.Now(), listeners: make(map[string]*listener),
+	return &Kernel{options: options, faults: options.Faults, most: options.MaxDescriptors, started: time.Now(), listeners: make(map[string]*listener),
 		nextPort: 10_000, table: make([]*file, firstDescriptor)}
 }
 

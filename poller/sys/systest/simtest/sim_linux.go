@@ -19,6 +19,8 @@ type Sim struct {
 	Rand   *rand.Rand
 	Kernel *systest.Kernel
 
+	Lacking bool // descriptors are scarce
+
 	t         *testing.T
 	keep      bool // the trace
 	scheduler *systest.Scheduler
@@ -58,11 +60,18 @@ func newSim(t *testing.T, seed uint64, keep bool, held []string) *Sim {
 	return s
 }
 
-// Calm ends the faults.
-func (s *Sim) Calm() { s.Kernel.SetFaults(systest.Faults{}) }
+// Calm ends the faults, and the want of descriptors.
+func (s *Sim) Calm() {
+	s.Kernel.SetFaults(systest.Faults{})
+	s.Kernel.SetMaxDescriptors(0)
+}
 
-// NoWatch adds failures to register connections to the faults, if there are any.
-func (s *Sim) NoWatch() {
+// Scarce makes, in some runs, descriptors scarce, and what the kernel needs to register connections.
+func (s *Sim) Scarce() {
+	if s.OneIn(4) {
+		s.Lacking = true
+		s.Kernel.SetMaxDescriptors(len(s.Kernel.Open()) + 1 + s.Rand.IntN(8))
+	}
 	if s.kind != (systest.Faults{}) && s.OneIn(4) {
 		s.kind.NoWatch = 100
 		s.Kernel.SetFaults(s.kind)
