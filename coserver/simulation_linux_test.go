@@ -129,7 +129,7 @@ func (m *simulated) run() {
 	m.Rest(m.peersRead)
 	m.Scarce()
 	actions := m.actions()
-	for range 50 + m.Rand.IntN(200) {
+	for range 40 + m.Rand.IntN(120) {
 		m.Step(actions)
 	}
 	m.Calm()
@@ -165,6 +165,7 @@ func (m *simulated) close() {
 			case 1:
 				server.Close()
 			}
+			m.Pause(0) // the end of a handler may have woken it, in the middle of a step
 		}
 		if err := m.engine.Close(); err != nil {
 			m.Wrong("%v", err)
@@ -314,6 +315,7 @@ func (m *simulated) writeFrames(c *client, conn *coserver.Conn) {
 		for range count {
 			c.begun[w].Add(1)
 			n, err := conn.Write(frame(w, int(c.begun[w].Load())-1))
+			m.Pause(writers*c.number + w)
 			if err == nil {
 				c.taken[w].Add(1)
 				continue

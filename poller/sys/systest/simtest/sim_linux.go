@@ -202,6 +202,7 @@ func (s *Sim) Rest(moved func() bool) {
 func (s *Sim) Advance(d time.Duration) {
 	s.Trace("%v later", d)
 	time.Sleep(d)
+	s.Settle()
 }
 
 const actorCall = "actor"
@@ -216,7 +217,8 @@ func (s *Sim) Go(do func()) {
 	}()
 }
 
-// Pause makes the calling goroutine, which must be one of Go, wait for a step to come.
+// Pause makes the calling goroutine, which must be one of Go, wait for a step to come: after each call that waits, or it goes
+// on beside whoever woke it. The number tells those apart that wait at the same time.
 func (s *Sim) Pause(number int) { s.scheduler.Enter(actorCall, number) }
 
 // Finish goes on until done is closed, moving the clock as far as it must, but not further than patience.
@@ -231,7 +233,7 @@ func (s *Sim) Finish(done <-chan struct{}, patience time.Duration, moved func() 
 		if waited > patience {
 			s.Fatalf("%s took more than %v", what, patience)
 		}
-		time.Sleep(10 * time.Millisecond)
+		s.Advance(10 * time.Millisecond)
 	}
 }
 
