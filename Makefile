@@ -3,8 +3,9 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME   ?= 5s
 COUNT      ?= 1
+SOAK       ?= 1h
 
-.PHONY: check fmt vet lint deps cross test race procs compat fuzz smoke bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat fuzz soak smoke bench bench-compare
 
 check: fmt vet lint deps cross race procs compat fuzz smoke
 
@@ -40,6 +41,10 @@ compat: ## well-known libraries run on strand; a module of its own
 
 fuzz: ## each fuzz target for a short while
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+soak: ## the simulations with random seeds for SOAK each; a failure names its seed
+	go test ./loop -run '^TestSimulation$$' -count=1 -timeout 0 -v -soak $(SOAK)
+	go test ./coserver -run '^TestSimulation$$' -count=1 -timeout 0 -v -soak $(SOAK)
 
 smoke: ## the main path: the comparison runs and every byte is right
 	go run ./cmd/strand bench --quick

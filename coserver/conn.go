@@ -96,7 +96,7 @@ func (c *Conn) end(linger bool, cause error) bool {
 	c.wakeWaiter(loop.WriteSide)
 	c.stopTimer()
 	if linger && !c.reset.Load() {
-		c.sock.CloseLinger(c.input.begun.Load())
+		c.sock.CloseLinger()
 	} else {
 		c.sock.Close()
 	}

@@ -11,3 +11,6 @@ import (
 func NewEngineOn(kernel sys.Kernel) (*Engine, error) {
 	return newEngine(EngineConfig{MaxGoroutines: 1000}, loop.Config{Loops: 1, Kernel: kernel, Logger: slog.New(slog.DiscardHandler)})
 }
+
+// NewEngineWith is NewEngine with a configuration of its loops.
+var NewEngineWith = newEngine

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync/atomic"
 
@@ -85,6 +86,9 @@ func (c *Conn) read(p []byte) (int, error) {
 	in.giveBack()
 	for known := false; ; {
 		n, err := c.receive(p, known)
+		if c.closed.Load() {
+			return 0, net.ErrClosed // what came before may have been dropped
+		}
 		if err != loop.ErrNotReady {
 			in.streak += int32(n)
 			return n, err
@@ -180,6 +184,9 @@ func (c *Conn) more() error {
 		if known || c.secure != nil { // which may have something without the socket
 			room := in.borrow()
 			n, err := c.receive(room, known)
+			if c.closed.Load() {
+				return net.ErrClosed // what came before may have been dropped
+			}
 			if n > 0 {
 				in.streak += int32(n)
 				in.set(in.buffer[:len(in.unread)+n])

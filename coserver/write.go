@@ -57,7 +57,11 @@ func (c *Conn) write(p []byte) (int, error) {
 	before := int(out.size)
 	out.gather(p)
 	sent, err := c.sendGathered()
-	return max(0, sent-before), err
+	n := max(0, sent-before)
+	if err == os.ErrDeadlineExceeded {
+		out.takeBack(len(p) - n) // the caller has them still
+	}
+	return n, err
 }
 
 func (o *output) gather(p []byte) {
@@ -66,6 +70,13 @@ func (o *output) gather(p []byte) {
 		o.gathered.Store(true)
 	}
 	o.size += int32(copy(o.buffer[o.size:], p))
+}
+
+// takeBack forgets what was gathered last.
+func (o *output) takeBack(n int) {
+	if o.size -= int32(n); o.size == 0 {
+		o.reset()
+	}
 }
 
 func (o *output) reset() {

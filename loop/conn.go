@@ -250,7 +250,7 @@ func (c *Conn) finish() {
 	if cut {
 		c.socket.Close()
 	} else {
-		c.socket.CloseLinger(false)
+		c.socket.CloseLinger()
 	}
 	c.callback(func() { c.service.Handler.OnClose(c, cause) })
 }

@@ -248,6 +248,7 @@ type runner func()
 
 func (r runner) RunOnLoop() { r() }
 
+// faults.md, Loop: a FIN, then a late reply.
 func TestAnswerAfterEOF(t *testing.T) {
 	e := newEngine(t, loop.Config{})
 	ln := startService(t, e, "tcp", loop.Service{Handler: halfOpen{eof: func(c *loop.Conn) {
@@ -263,7 +264,7 @@ func TestAnswerAfterEOF(t *testing.T) {
 	require.Equal(t, "late answer", string(answer))
 }
 
-// Close sends what is queued first; faults: 1 MB sent then closed arrives whole with a slow reader.
+// Close sends what is queued first.
 func TestCloseSendsWhatIsQueued(t *testing.T) {
 	e := newEngine(t, loop.Config{})
 	closed := make(chan error, 1)

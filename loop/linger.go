@@ -13,10 +13,11 @@ const (
 
 // CloseLinger is Close for a socket whose last output must not be lost. A descriptor that is closed with unread input, or
 // that gets more afterwards, makes the kernel answer with a reset, which destroys what the peer has not read yet
-// (RFC 1122, 4.2.2.13). So if input is known to be unread, our end is sent first, and what comes is dropped until the
-// peer's end or a limit. more says that the caller itself has unread input. Safe from any goroutine.
-func (s *Socket) CloseLinger(more bool) bool {
-	if !more && s.gates[ReadSide].state.Load() != gateReady || s.marks.Load()&markReadClosed != 0 || !s.turns.enter() {
+// (RFC 1122, 4.2.2.13). So unless a read has seen the peer's end, our own is sent first, and what comes is dropped until
+// the peer's or a limit. Whether input is unread cannot be known otherwise: it may have come without its event being
+// handled, or may still come. Safe from any goroutine.
+func (s *Socket) CloseLinger() bool {
+	if s.marks.Load()&markEnd != 0 || !s.turns.enter() {
 		return s.Close()
 	}
 	if first, _ := s.turns.close(); !first {
@@ -57,7 +58,7 @@ func (g *lingering) ReadReady() {
 		g.budget -= n
 		switch {
 		case err == ErrNotReady:
-			if s.Arm(ReadSide) {
+			if s.Arm(ReadSide) || s.Waited(ReadSide) { // the closed connection's own wait has become ours
 				return
 			}
 			s.Take(ReadSide)

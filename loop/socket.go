@@ -62,6 +62,8 @@ const (
 	markPartial uint32 = 1 << iota
 	// markReadClosed: the peer will send no more. The edge for its end of file may have come along with the last data.
 	markReadClosed
+	// markEnd: a read has returned the end of the stream, or failed. There is no unread input, and none will come.
+	markEnd
 )
 
 // Attach makes s the socket of an accepted connection, watched by l on behalf of owner. If the kernel refuses to
@@ -138,11 +140,13 @@ func (s *Socket) Recv(p []byte) (int, error) {
 			}
 			return n, nil
 		case errno == 0:
+			s.marks.Or(markEnd)
 			s.Reopen(ReadSide)
 			return 0, io.EOF
 		case errno == syscall.EAGAIN:
 			return 0, ErrNotReady
 		case errno != syscall.EINTR:
+			s.marks.Or(markEnd)
 			s.Reopen(ReadSide)
 			return 0, os.NewSyscallError("recvfrom", errno)
 		}

@@ -58,7 +58,7 @@ func fail(errno syscall.Errno) func() (int, syscall.Errno) {
 	return func() (int, syscall.Errno) { return -1, errno }
 }
 
-// TestInterruptedEpollWait runs all conformance tests with every second epoll_wait(2) interrupted.
+// faults.md P5. TestInterruptedEpollWait runs all conformance tests with every second epoll_wait(2) interrupted.
 func TestInterruptedEpollWait(t *testing.T) {
 	leak.Check(t)
 	var calls atomic.Uint64
@@ -72,7 +72,7 @@ func TestInterruptedEpollWait(t *testing.T) {
 	pollertest.TestPoller(t, pollertest.Backend{Open: func() (poller.Poller, error) { return poller.New(kernel) }})
 }
 
-// TestSaturatedEventfd runs all conformance tests with event counters that are at their maximum from the start, so that
+// faults.md P9. TestSaturatedEventfd runs all conformance tests with event counters that are at their maximum from the start, so that
 // every write(2) to them is EAGAIN (eventfd(2)).
 func TestSaturatedEventfd(t *testing.T) {
 	leak.Check(t)

@@ -87,7 +87,7 @@ func testOnlyTheReadyOnes(f *fixture) {
 	}
 }
 
-// testEachOnceBeforeAnyTwice has far more descriptors ready than fit in one batch, and makes all of them ready
+// faults.md P10. testEachOnceBeforeAnyTwice has far more descriptors ready than fit in one batch, and makes all of them ready
 // again after each: those that have been served must not come back before the others.
 func testEachOnceBeforeAnyTwice(f *fixture) {
 	// Duplicates of one socket share its events. They are not more, because Linux limits how many epoll instances,

@@ -91,7 +91,7 @@ func testNumberReusedWhileWaiting(f *fixture) {
 	require.NoError(f, finish(f, done, "waiter"))
 }
 
-// testDuplicateLeftOpen: epoll(7), question 6. Without the Remove, the open duplicate would keep events coming.
+// faults.md P3. testDuplicateLeftOpen: epoll(7), question 6. Without the Remove, the open duplicate would keep events coming.
 func testDuplicateLeftOpen(f *fixture) {
 	a, b := tcpPair(f)
 	a.duplicate()

@@ -1,0 +1,34 @@
+package systest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+)
+
+// Adopt fails: nothing of package net is open in this kernel.
+func (k *Kernel) Adopt(conn syscall.Conn) (int, error) {
+	return -1, fmt.Errorf("systest: adopt a %T: %w", conn, errors.ErrUnsupported)
+}
+
+// The options of a socket are taken, and change nothing.
+
+func (k *Kernel) SetNoDelay(fd int, _ bool) syscall.Errno                  { return k.option(fd) }
+func (k *Kernel) SetKeepAlive(fd int, _ net.KeepAliveConfig) syscall.Errno { return k.option(fd) }
+func (k *Kernel) SetLinger(fd, _ int) syscall.Errno                        { return k.option(fd) }
+func (k *Kernel) SetReadBuffer(fd, _ int) syscall.Errno                    { return k.option(fd) }
+func (k *Kernel) SetWriteBuffer(fd, _ int) syscall.Errno                   { return k.option(fd) }
+
+func (k *Kernel) option(fd int) syscall.Errno {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, errno := k.socket("setsockopt", fd)
+	return errno
+}
+
+// This kernel moves no bytes by itself: programs have to be able to do without.
+
+func (k *Kernel) Sendfile(_, _, _ int) (int, syscall.Errno) { return 0, syscall.ENOSYS }
+func (k *Kernel) Pipe() (int, int, syscall.Errno)           { return -1, -1, syscall.ENOSYS }
+func (k *Kernel) Splice(_, _, _ int) (int, syscall.Errno)   { return 0, syscall.ENOSYS }
