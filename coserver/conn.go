@@ -45,7 +45,7 @@ func (c *Conn) RemoteAddr() net.Addr {
 	if peer := c.sock.Peer(); peer.IsValid() {
 		return net.TCPAddrFromAddrPort(peer)
 	}
-	return &net.UnixAddr{Net: c.local.Network()}
+	return &net.UnixAddr{Name: "@", Net: c.local.Network()} // as package net has it for a peer without a name
 }
 
 // LocalAddr returns the address of this end.

@@ -118,7 +118,8 @@ func (s *Socket) Waited(side Side) bool { return s.gates[side].state.Load() == g
 
 // Recv reads what has arrived into p, which must not be empty, without waiting. It fails with [ErrNotReady], io.EOF or an
 // *os.SyscallError. If there may be more to read, the read side is ready again when it returns; otherwise it becomes
-// so with the next arrival. The caller must have the turn of the read side.
+// so with the next arrival. The caller must have the turn of the read side. The error names the call read, and that of Send
+// write, as package net does, whatever the kernel's own name for it is.
 func (s *Socket) Recv(p []byte) (int, error) {
 	for {
 		n, errno := s.loop.engine.kernel.Recv(s.fd, p)
@@ -137,7 +138,7 @@ func (s *Socket) Recv(p []byte) (int, error) {
 			return 0, ErrNotReady
 		case errno != syscall.EINTR:
 			s.Reopen(ReadSide)
-			return 0, os.NewSyscallError("recvfrom", errno)
+			return 0, os.NewSyscallError("read", errno)
 		}
 	}
 }
@@ -162,7 +163,7 @@ func (s *Socket) Send(p []byte) (int, error) {
 			s.gates[WriteSide].take()
 			retried = true
 		case errno != syscall.EINTR:
-			return sent, os.NewSyscallError("sendto", errno)
+			return sent, os.NewSyscallError("write", errno)
 		}
 	}
 }

@@ -1,0 +1,343 @@
+package coserver_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/strand-net/strand/poller/pollertest/leak"
+)
+
+// A script is what the two ends of one connection do, one after the other. Between two steps everything that has been sent
+// arrives, so that what the next one returns is not a matter of timing.
+type script []step
+
+// step is one call on one end.
+type step struct {
+	who  who
+	name string
+	call func(e *end) string // returns what the trace is to say
+	mode mode
+}
+
+func (s step) String() string { return s.who.String() + "." + s.name }
+
+type mode uint8
+
+const (
+	modeCall  mode = iota
+	modeBegin      // the call waits for what comes later
+	modeJoin       // the call that was begun on this end must be over
+)
+
+// who says whose end a step is for.
+type who uint8
+
+const (
+	us   who = iota // the connection that is compared
+	peer            // the other end
+)
+
+func (w who) String() string { return [...]string{"us", "peer"}[w] }
+
+func (w who) step(name string, call func(e *end) string) step {
+	return step{who: w, name: name, call: call}
+}
+
+func (w who) read(size int) step {
+	return w.step(fmt.Sprintf("Read(%d)", size), func(e *end) string {
+		p := make([]byte, size)
+		n, err := e.conn.Read(p)
+		return e.got(p[:n], n, err)
+	})
+}
+
+func (w who) readFull(size int) step {
+	return w.step(fmt.Sprintf("ReadFull(%d)", size), func(e *end) string {
+		p := make([]byte, size)
+		var n int
+		var err error
+		if own, ok := e.conn.(interface{ ReadFull(p []byte) (int, error) }); ok {
+			n, err = own.ReadFull(p)
+		} else {
+			n, err = io.ReadFull(e.conn, p)
+		}
+		return e.got(p[:n], n, err)
+	})
+}
+
+// copyOut reads until the end, by WriteTo where there is one.
+func (w who) copyOut() step {
+	return w.step("Copy", func(e *end) string {
+		var all bytes.Buffer
+		n, err := io.Copy(&all, e.conn)
+		return e.got(all.Bytes(), int(n), err)
+	})
+}
+
+func (w who) write(size int) step {
+	return w.step(fmt.Sprintf("Write(%d)", size), func(e *end) string {
+		p := e.pattern(e.sent, size)
+		n, err := e.conn.Write(p)
+		e.sent += n
+		return e.shaper.outcome(n, nil, err)
+	})
+}
+
+// flood writes more than the kernel takes. How much that is is the kernel's affair; the peer checks that it is what the
+// count says.
+func (w who) flood() step {
+	const size = 16 << 20
+	return w.step("Write(flood)", func(e *end) string {
+		n, err := e.conn.Write(e.pattern(e.sent, size))
+		e.sent += n
+		e.flooded = true
+		if n > 0 && n < size {
+			return "a part, " + e.shaper.shape(err)
+		}
+		return e.shaper.outcome(n, nil, err)
+	})
+}
+
+// drain reads all that a flood has left on its way.
+func (w who) drain() step {
+	return w.step("Read(drain)", func(e *end) string {
+		p := make([]byte, e.other.sent-e.received)
+		n, err := io.ReadFull(e.conn, p)
+		e.other.flooded = false
+		wrong := e.check(p[:n])
+		return fmt.Sprintf("all=%t %s%s", n == len(p), e.shaper.shape(err), wrong)
+	})
+}
+
+// awaitInput returns when something has come, and leaves it there.
+func (w who) awaitInput() step {
+	return w.step("await input", func(e *end) string {
+		for begin := time.Now(); time.Since(begin) < patience; runtime.Gosched() {
+			if n, err := unix.IoctlGetInt(e.fd, unix.TIOCINQ); err != nil || n > 0 {
+				return fmt.Sprint(n > 0, err)
+			}
+		}
+		return "nothing comes"
+	})
+}
+
+// writeUntilError writes bytes until that fails. How long it takes for the news to come is not the engine's affair.
+func (w who) writeUntilError() step {
+	return w.step("Write(until it fails)", func(e *end) string {
+		for begin := time.Now(); time.Since(begin) < patience; {
+			if _, err := e.conn.Write([]byte{0}); err != nil {
+				return e.shaper.shape(err)
+			}
+		}
+		return "did not fail"
+	})
+}
+
+func (w who) close() step {
+	return w.step("Close()", func(e *end) string {
+		e.closed = true
+		return e.shaper.shape(e.conn.Close())
+	})
+}
+
+func (w who) closeWrite() step {
+	return w.step("CloseWrite()", func(e *end) string {
+		e.ended = true
+		return e.shaper.shape(e.conn.(interface{ CloseWrite() error }).CloseWrite())
+	})
+}
+
+func (w who) closeRead() step {
+	return w.step("CloseRead()", func(e *end) string {
+		e.deaf = true
+		return e.shaper.shape(e.conn.(interface{ CloseRead() error }).CloseRead())
+	})
+}
+
+// reset cuts the connection so that the other end is told. Unix sockets cannot, but when input is lost.
+func (w who) reset() step {
+	return w.step("reset", func(e *end) string {
+		e.closed = true
+		if tcp, ok := e.conn.(*net.TCPConn); ok {
+			if err := tcp.SetLinger(0); err != nil {
+				return err.Error()
+			}
+		}
+		return e.shaper.shape(e.conn.Close())
+	})
+}
+
+// Deadlines, from the moment of the call.
+const (
+	past = -time.Hour
+	none = time.Duration(0)
+	near = 10 * time.Millisecond
+	far  = time.Hour
+)
+
+func (w who) deadline(side string, from time.Duration) step {
+	return w.step(fmt.Sprintf("Set%sDeadline(%v)", side, from), func(e *end) string {
+		var at time.Time
+		if from != none {
+			at = time.Now().Add(from)
+		}
+		set := map[string]func(time.Time) error{
+			"": e.conn.SetDeadline, "Read": e.conn.SetReadDeadline, "Write": e.conn.SetWriteDeadline,
+		}
+		return e.shaper.shape(set[side](at))
+	})
+}
+
+// addresses tells the two addresses, before and after Close.
+func (w who) addresses() step {
+	return w.step("addresses", func(e *end) string {
+		return e.shaper.addr(e.conn.LocalAddr()) + " " + e.shaper.addr(e.conn.RemoteAddr())
+	})
+}
+
+// begin makes a call that waits while the script goes on, and join is its end.
+func begin(s step) step {
+	s.mode = modeBegin
+	s.name = "begin " + s.name
+	return s
+}
+
+func (w who) join() step { return step{who: w, name: "join", mode: modeJoin} }
+
+// end is one side of the connection while a script runs.
+type end struct {
+	who     who
+	conn    net.Conn
+	other   *end
+	shaper  shaper
+	fd      int
+	begun   chan string // the result of a call that was begun, nil if there is none
+	belongs func(call func())
+
+	sent, received int
+	closed         bool // Close has been called
+	ended          bool // CloseWrite has been called
+	deaf           bool // CloseRead has been called
+	late           int  // what had been sent when the other end closed
+	flooded        bool // more has been sent than the other end has room for
+	broken         bool // the other end is gone, and this one knows
+}
+
+// pattern is a piece of the stream that this end sends: no two places of it look the same for long.
+func (e *end) pattern(from, size int) []byte {
+	p := make([]byte, size)
+	for filled := 0; filled < size; {
+		at := from + filled + int(e.who)*100
+		filled += copy(p[filled:], noise[at%len(noise):])
+	}
+	return p
+}
+
+// noise is what is sent, again and again. Its length goes into no power of two.
+var noise = func() []byte {
+	p := make([]byte, 99_991)
+	random := rand.NewChaCha8([32]byte{})
+	random.Read(p)
+	return p
+}()
+
+// check compares what has come with what the other end has sent there.
+func (e *end) check(data []byte) (wrong string) {
+	if want := e.other.pattern(e.received, len(data)); !bytes.Equal(want, data) {
+		wrong = fmt.Sprintf(" WRONG BYTES from %d on", e.received)
+	}
+	e.received += len(data)
+	return wrong
+}
+
+func (e *end) got(data []byte, n int, err error) string {
+	wrong := e.check(data)
+	return e.shaper.outcome(n, data, err) + wrong
+}
+
+// ends looks at both sides of p. before is what was open before there was p.
+func (p *pair) ends(t *testing.T, before map[int]string) [2]*end {
+	t.Helper()
+	local, remote := p.peer.RemoteAddr().String(), p.peer.LocalAddr().String()
+	both := [2]*end{
+		us:   {who: us, conn: p.subject, shaper: shaper{local, remote}, belongs: p.do},
+		peer: {who: peer, conn: p.peer, shaper: shaper{remote, local}, belongs: func(call func()) { call() }},
+	}
+	both[us].other, both[peer].other = both[peer], both[us]
+	both[peer].fd = descriptor(t, p.peer.(syscall.Conn))
+	both[us].fd = descriptorOf(t, before, both[peer].fd)
+	return both
+}
+
+// run makes every step and returns the trace.
+func (s script) run(t *testing.T, open func() *pair) (trace []string) {
+	t.Helper()
+	before := leak.Descriptors()
+	p := open()
+	if p.end != nil {
+		defer p.end()
+	}
+	defer p.peer.Close()
+	defer p.subject.Close()
+	both := p.ends(t, before)
+	for _, step := range s {
+		e := both[step.who]
+		var result string
+		switch {
+		case step.mode == modeBegin:
+			e.start(step)
+			result = "begun"
+		case step.mode == modeJoin:
+			result = e.wait(t, trace)
+			e.begun = nil
+		case e.begun != nil: // its own goroutine is in that call
+			result = step.call(e)
+		default:
+			e.start(step)
+			result = e.wait(t, append(trace, step.String()))
+			e.begun = nil
+		}
+		trace = append(trace, step.String()+": "+result)
+		for _, e := range both {
+			if e.other.begun == nil && e.begun == nil {
+				e.settle(t, trace)
+			}
+		}
+	}
+	return trace
+}
+
+func (e *end) start(s step) {
+	e.begun = make(chan string, 1)
+	running := make(chan struct{})
+	go e.belongs(func() {
+		close(running)
+		e.begun <- s.call(e)
+	})
+	<-running
+	if s.mode == modeBegin {
+		runtime.Gosched() // the call mostly waits by now; what it returns must not depend on that
+	}
+}
+
+func (e *end) wait(t *testing.T, trace []string) string {
+	t.Helper()
+	select {
+	case result := <-e.begun:
+		return result
+	case <-time.After(patience):
+		require.FailNow(t, "a call does not return", strings.Join(trace, "\n"))
+		return ""
+	}
+}
