@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -95,19 +96,22 @@ func (w who) write(size int) step {
 }
 
 // flood writes more than the kernel takes. How much that is is the kernel's affair; the peer checks that it is what the
-// count says.
+// count says. It must be the first that we write.
 func (w who) flood() step {
-	const size = 16 << 20
 	return w.step("Write(flood)", func(e *end) string {
-		n, err := e.conn.Write(e.pattern(e.sent, size))
+		p := floodOfOurs()
+		n, err := e.conn.Write(p)
 		e.sent += n
 		e.flooded = true
-		if n > 0 && n < size {
+		if n > 0 && n < len(p) {
 			return "a part, " + e.shaper.shape(err)
 		}
 		return e.shaper.outcome(n, nil, err)
 	})
 }
+
+// floodOfOurs is big: it is made once.
+var floodOfOurs = sync.OnceValue(func() []byte { return (&end{who: us}).pattern(0, 16<<20) })
 
 // drain reads all that a flood has left on its way.
 func (w who) drain() step {
@@ -285,11 +289,7 @@ func (s script) run(t *testing.T, open func() *pair) (trace []string) {
 	t.Helper()
 	before := leak.Descriptors()
 	p := open()
-	if p.end != nil {
-		defer p.end()
-	}
-	defer p.peer.Close()
-	defer p.subject.Close()
+	defer p.stop()
 	both := p.ends(t, before)
 	for _, step := range s {
 		e := both[step.who]

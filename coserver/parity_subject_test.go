@@ -34,7 +34,14 @@ type pair struct {
 	subject, peer net.Conn
 
 	do  func(call func()) // runs a call on the goroutine that the subject's end belongs to, and waits for it
-	end func()            // lets that goroutine end; nil if there is none
+	end func()            // lets that goroutine end
+}
+
+// stop closes both ends.
+func (p *pair) stop() {
+	p.peer.Close()
+	p.subject.Close()
+	p.end()
 }
 
 func strandListen(network, address string) (net.Listener, error) {
@@ -52,7 +59,7 @@ func accepted(listen func(network, address string) (net.Listener, error)) opener
 			require.NoError(t, err)
 			c, err := ln.Accept()
 			require.NoError(t, err)
-			return &pair{subject: c, peer: peer, do: func(call func()) { call() }}
+			return &pair{subject: c, peer: peer, do: func(call func()) { call() }, end: func() {}}
 		}
 	}
 }
