@@ -61,7 +61,7 @@ var scriptsOfTCP = map[string]script{
 	"CloseWrite during a write": {begin(us.flood()), peer.awaitInput(), us.deadline("Write", 30*near), us.closeWrite(), us.join()},
 }
 
-// Package net and the engine give the same results and errors, down to the text.
+// faults.md F7, F8: package net and the engine give the same results and errors, down to the text.
 func TestSameAsNet(t *testing.T) {
 	onEachSubject(t, func(t *testing.T, network string, base, open func() *pair) {
 		all := maps.Clone(scripts)
