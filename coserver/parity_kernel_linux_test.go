@@ -1,6 +1,7 @@
 package coserver_test
 
 import (
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -8,8 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"github.com/strand-net/strand/poller/pollertest/leak"
 )
 
 // settle waits until all that the other end has done has arrived at this one, by the kernel's own account.
@@ -62,49 +61,11 @@ func unread(t *testing.T, fd int) int {
 	return n
 }
 
-func descriptor(t *testing.T, c syscall.Conn) (fd int) {
+// descriptor is only to look at.
+func descriptor(t *testing.T, c net.Conn) (fd int) {
 	t.Helper()
-	raw, err := c.SyscallConn()
+	raw, err := c.(syscall.Conn).SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, raw.Control(func(number uintptr) { fd = int(number) }))
 	return fd
-}
-
-// descriptorOf finds the other end of a connection in this process, one that was not there before: it talks to where the
-// peer's end is, and the peer's end to where it is. Nothing is done with it but looking.
-func descriptorOf(t *testing.T, before map[int]string, peerFD int) int {
-	t.Helper()
-	here, err := unix.Getsockname(peerFD)
-	require.NoError(t, err)
-	there, err := unix.Getpeername(peerFD)
-	require.NoError(t, err)
-	for fd, name := range leak.Descriptors() {
-		if before[fd] == name {
-			continue
-		}
-		local, err := unix.Getsockname(fd)
-		if err != nil {
-			continue
-		}
-		if remote, err := unix.Getpeername(fd); err == nil && same(local, there) && same(remote, here) {
-			return fd
-		}
-	}
-	require.FailNow(t, "no such descriptor")
-	return -1
-}
-
-func same(a, b unix.Sockaddr) bool {
-	switch a := a.(type) {
-	case *unix.SockaddrInet4:
-		b, ok := b.(*unix.SockaddrInet4)
-		return ok && a.Port == b.Port && a.Addr == b.Addr
-	case *unix.SockaddrInet6:
-		b, ok := b.(*unix.SockaddrInet6)
-		return ok && a.Port == b.Port && a.Addr == b.Addr
-	case *unix.SockaddrUnix:
-		b, ok := b.(*unix.SockaddrUnix)
-		return ok && a.Name == b.Name
-	}
-	return false
 }

@@ -63,7 +63,7 @@ var scriptsOfTCP = map[string]script{
 
 // faults.md F7, F8: package net and the engine give the same results and errors, down to the text.
 func TestSameAsNet(t *testing.T) {
-	onEachSubject(t, func(t *testing.T, network string, base, open func() *pair) {
+	onEachSubject(t, func(t *testing.T, network string, base, open func() *connection) {
 		all := maps.Clone(scripts)
 		if network != "unix" {
 			maps.Copy(all, scriptsOfTCP)
@@ -78,7 +78,7 @@ func TestSameAsNet(t *testing.T) {
 }
 
 // onEachSubject hands out each subject's connections over each network, and those of package net that they are compared with.
-func onEachSubject(t *testing.T, test func(t *testing.T, network string, base, open func() *pair)) {
+func onEachSubject(t *testing.T, test func(t *testing.T, network string, base, open func() *connection)) {
 	for _, network := range networks {
 		for _, subject := range subjects {
 			t.Run(network+"/"+subject.name, func(t *testing.T) {

@@ -15,7 +15,7 @@ var seed = flag.Uint64("seed", 0, "the only random script to run")
 // Random scripts, new ones each time: what nobody has thought of.
 func TestSameAsNetAtRandom(t *testing.T) {
 	const count = 40 // on each network and subject
-	onEachSubject(t, func(t *testing.T, network string, base, open func() *pair) {
+	onEachSubject(t, func(t *testing.T, network string, base, open func() *connection) {
 		for range count {
 			number := rand.Uint64()
 			if *seed != 0 {

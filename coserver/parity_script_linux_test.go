@@ -9,14 +9,11 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"github.com/strand-net/strand/poller/pollertest/leak"
 )
 
 // A script is what the two ends of one connection do, one after the other. Between two steps everything that has been sent
@@ -270,8 +267,8 @@ func (e *end) got(data []byte, n int, err error) string {
 	return e.shaper.outcome(n, data, err) + wrong
 }
 
-// ends looks at both sides of p. before is what was open before there was p.
-func (p *pair) ends(t *testing.T, before map[int]string) [2]*end {
+// ends looks at both sides of p.
+func (p *connection) ends(t *testing.T) [2]*end {
 	t.Helper()
 	local, remote := p.peer.RemoteAddr().String(), p.peer.LocalAddr().String()
 	both := [2]*end{
@@ -279,18 +276,18 @@ func (p *pair) ends(t *testing.T, before map[int]string) [2]*end {
 		peer: {who: peer, conn: p.peer, shaper: shaper{remote, local}, belongs: func(call func()) { call() }},
 	}
 	both[us].other, both[peer].other = both[peer], both[us]
-	both[peer].fd = descriptor(t, p.peer.(syscall.Conn))
-	both[us].fd = descriptorOf(t, before, both[peer].fd)
+	for _, e := range both {
+		e.fd = descriptor(t, e.conn)
+	}
 	return both
 }
 
 // run makes every step and returns the trace.
-func (s script) run(t *testing.T, open func() *pair) (trace []string) {
+func (s script) run(t *testing.T, open func() *connection) (trace []string) {
 	t.Helper()
-	before := leak.Descriptors()
 	p := open()
 	defer p.stop()
-	both := p.ends(t, before)
+	both := p.ends(t)
 	for _, step := range s {
 		e := both[step.who]
 		var result string

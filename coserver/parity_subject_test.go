@@ -21,16 +21,17 @@ var subjects = []subject{
 	{"handler inline", accepted(net.Listen), handled(coserver.Inline)},
 	{"handler channel", accepted(net.Listen), handled(coserver.Channel)},
 	{"accepted", accepted(net.Listen), accepted(strandListen)},
+	{"dialled", dialled(net.Dial), dialled(coserver.Dial)},
 }
 
 // networks are what every script runs over, unless it says otherwise.
 var networks = []string{"tcp", "tcp6", "unix"}
 
 // opener prepares for connections over network; each call of what it returns makes one.
-type opener func(t *testing.T, network string) func() *pair
+type opener func(t *testing.T, network string) func() *connection
 
-// pair is a connection by its two ends. The peer's end is always of package net.
-type pair struct {
+// connection is one by its two ends. The peer's end is always of package net.
+type connection struct {
 	subject, peer net.Conn
 
 	do  func(call func()) // runs a call on the goroutine that the subject's end belongs to, and waits for it
@@ -38,7 +39,7 @@ type pair struct {
 }
 
 // stop closes both ends.
-func (p *pair) stop() {
+func (p *connection) stop() {
 	p.peer.Close()
 	p.subject.Close()
 	p.end()
@@ -50,16 +51,32 @@ func strandListen(network, address string) (net.Listener, error) {
 
 // accepted gives connections that a listener has accepted. They belong to nobody in particular.
 func accepted(listen func(network, address string) (net.Listener, error)) opener {
-	return func(t *testing.T, network string) func() *pair {
+	return func(t *testing.T, network string) func() *connection {
 		ln, err := listen(network, address(t, network))
 		require.NoError(t, err)
 		t.Cleanup(func() { ln.Close() })
-		return func() *pair {
+		return func() *connection {
 			peer, err := net.Dial(network, ln.Addr().String())
 			require.NoError(t, err)
 			c, err := ln.Accept()
 			require.NoError(t, err)
-			return &pair{subject: c, peer: peer, do: func(call func()) { call() }, end: func() {}}
+			return &connection{subject: c, peer: peer, do: func(call func()) { call() }, end: func() {}}
+		}
+	}
+}
+
+// dialled gives connections to a listener of package net. They belong to nobody in particular.
+func dialled(dial func(network, address string) (net.Conn, error)) opener {
+	return func(t *testing.T, network string) func() *connection {
+		ln, err := net.Listen(network, address(t, network))
+		require.NoError(t, err)
+		t.Cleanup(func() { ln.Close() })
+		return func() *connection {
+			c, err := dial(network, ln.Addr().String())
+			require.NoError(t, err)
+			peer, err := ln.Accept()
+			require.NoError(t, err)
+			return &connection{subject: c, peer: peer, do: func(call func()) { call() }, end: func() {}}
 		}
 	}
 }
@@ -67,7 +84,7 @@ func accepted(listen func(network, address string) (net.Listener, error)) opener
 // handled gives connections that belong to their handlers. A handler is told what to call through a second connection of its
 // engine: it waits there as it would anywhere, and holds up no loop.
 func handled(carrier coserver.Carrier) opener {
-	return func(t *testing.T, network string) func() *pair {
+	return func(t *testing.T, network string) func() *connection {
 		engine := newEngine(t, coserver.EngineConfig{})
 		controls, err := engine.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
@@ -89,7 +106,7 @@ func handled(carrier coserver.Carrier) opener {
 				(<-o.calls)()
 			}
 		}}, network)
-		return func() *pair {
+		return func() *connection {
 			teller, err := net.Dial("tcp", controls.Addr().String())
 			require.NoError(t, err)
 			control, err := controls.Accept()
@@ -98,7 +115,7 @@ func handled(carrier coserver.Carrier) opener {
 			orders <- order{control, calls}
 			peer, err := net.Dial(network, addr.String())
 			require.NoError(t, err)
-			p := &pair{subject: receive(t, conns), peer: peer, end: func() { teller.Close() }}
+			p := &connection{subject: receive(t, conns), peer: peer, end: func() { teller.Close() }}
 			p.do = func(call func()) {
 				done := make(chan struct{})
 				calls <- func() {
