@@ -25,7 +25,7 @@ var differences = []difference{
 	{
 		reason:   "an error names the network of its address; that it was asked for by another name is not kept with the connection",
 		networks: []string{"tcp6"}, who: us,
-		here: regexp.MustCompile(`(OpError\{|")(\w+) tcp6 `), instead: "$1$2 tcp ",
+		here: regexp.MustCompile(`(OpError\{|")([\w-]+) tcp6 `), instead: "$1$2 tcp ",
 	},
 	{
 		reason: "what was written before Close is delivered; the kernel's reset for unread input would destroy it",

@@ -2,6 +2,7 @@ package coserver_test
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,11 +54,18 @@ var scripts = map[string]script{
 	"a reset wakes a write":        {begin(us.flood()), peer.awaitInput(), peer.reset(), us.join(), us.write(1), us.read(1)},
 	"half-close after a reset":     {peer.reset(), us.closeRead(), us.closeWrite(), us.read(1), us.read(1)},
 	"deadlines after a reset":      {peer.reset(), us.deadline("", past), us.read(1), us.write(1), us.deadline("", far), us.read(1)},
+	"Writev":                       {us.writev(10, 0, 3000), peer.readFull(3010), us.writev(), us.writev(0, 0), us.write(1), peer.read(1), us.closeWrite(), us.writev(1, 1)},
+	"Writev of very many pieces":   {us.writev(slices.Repeat([]int{1, 3}, 1500)...), peer.readFull(6000)},
+	"Writev too late":              {us.deadline("Write", past), us.writev(1, 1), us.deadline("Write", none), us.writev(1, 1), us.close(), us.writev(1, 1), peer.readFull(2), peer.read(1)},
+	"Control":                      {us.control(), us.close(), us.control()},
 	"writing to nobody":            {peer.close(), us.writeUntilError(), us.write(1), us.read(1), us.read(1), us.close()},
 }
 
-// scriptsOfTCP are about what only TCP tells a writer.
+// scriptsOfTCP are about what only TCP has, or tells a writer.
 var scriptsOfTCP = map[string]script{
+	"options":                   {us.options(), us.write(1), peer.read(1)},
+	"options after Close":       {us.close(), us.options()},
+	"a reset of ours":           {peer.write(5), us.write(5), us.reset(), us.read(1), peer.read(10), peer.read(10), peer.write(1)},
 	"CloseWrite during a write": {begin(us.flood()), peer.awaitInput(), us.deadline("Write", 30*near), us.closeWrite(), us.join()},
 }
 

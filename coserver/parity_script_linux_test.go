@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,6 +93,27 @@ func (w who) write(size int) step {
 	})
 }
 
+// writev writes pieces of these sizes as one. Package net has no method for that but a function.
+func (w who) writev(sizes ...int) step {
+	return w.step(fmt.Sprintf("Writev(%d pieces)", len(sizes)), func(e *end) string {
+		var pieces net.Buffers
+		size := 0
+		for _, n := range sizes {
+			pieces = append(pieces, e.pattern(e.sent+size, n))
+			size += n
+		}
+		var n int64
+		var err error
+		if own, ok := e.conn.(interface{ Writev([][]byte) (int64, error) }); ok {
+			n, err = own.Writev(pieces)
+		} else {
+			n, err = pieces.WriteTo(e.conn)
+		}
+		e.sent += int(n)
+		return e.shaper.outcome(int(n), nil, err)
+	})
+}
+
 // flood writes more than the kernel takes. How much that is is the kernel's affair; the peer checks that it is what the
 // count says. It must be the first that we write.
 func (w who) flood() step {
@@ -170,8 +192,8 @@ func (w who) closeRead() step {
 func (w who) reset() step {
 	return w.step("reset", func(e *end) string {
 		e.closed = true
-		if tcp, ok := e.conn.(*net.TCPConn); ok {
-			if err := tcp.SetLinger(0); err != nil {
+		if _, ok := e.conn.LocalAddr().(*net.TCPAddr); ok {
+			if err := e.conn.(interface{ SetLinger(int) error }).SetLinger(0); err != nil {
 				return err.Error()
 			}
 		}
@@ -197,6 +219,38 @@ func (w who) deadline(side string, from time.Duration) step {
 			"": e.conn.SetDeadline, "Read": e.conn.SetReadDeadline, "Write": e.conn.SetWriteDeadline,
 		}
 		return e.shaper.shape(set[side](at))
+	})
+}
+
+// options sets what a connection of TCP has to be set.
+func (w who) options() step {
+	return w.step("options", func(e *end) string {
+		c := e.conn.(interface {
+			SetNoDelay(bool) error
+			SetKeepAlive(bool) error
+			SetKeepAlivePeriod(time.Duration) error
+			SetKeepAliveConfig(net.KeepAliveConfig) error
+			SetLinger(int) error
+			SetReadBuffer(int) error
+			SetWriteBuffer(int) error
+		})
+		var results []string
+		for _, err := range []error{c.SetNoDelay(true), c.SetKeepAlive(true), c.SetKeepAlivePeriod(time.Minute),
+			c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}), c.SetLinger(-1), c.SetReadBuffer(100_000), c.SetWriteBuffer(100_000)} {
+			results = append(results, e.shaper.shape(err))
+		}
+		return strings.Join(results, "; ")
+	})
+}
+
+// control asks for the descriptor. Which of the two calls says that there is none any more is all the same.
+func (w who) control() step {
+	return w.step("Control", func(e *end) string {
+		raw, err := e.conn.(syscall.Conn).SyscallConn()
+		if err == nil {
+			err = raw.Control(func(uintptr) {})
+		}
+		return e.shaper.shape(err)
 	})
 }
 

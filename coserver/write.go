@@ -33,7 +33,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		n, err = c.write(p)
 	}
 	c.unlock(loop.WriteSide)
-	return n, c.writeError(err)
+	return n, c.writeError("write", err)
 }
 
 func (c *Conn) write(p []byte) (int, error) {
@@ -155,9 +155,9 @@ func (c *Conn) sent(n int, err error) error {
 }
 
 // writeError gives err the form of the errors of Write.
-func (c *Conn) writeError(err error) error {
+func (c *Conn) writeError(op string, err error) error {
 	if err == nil || c.secure != nil && !isConnError(err) && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	return c.opError("write", err)
+	return c.opError(op, err)
 }

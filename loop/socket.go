@@ -179,7 +179,7 @@ func (s *Socket) Send(p []byte) (int, error) {
 // less than all for other reasons too. It fails with [ErrNotReady], having written nothing, or an *os.SyscallError. The
 // caller must have the turn of the write side.
 func (s *Socket) Sendv(bufs [][]byte) (int, error) {
-	return s.transfer(WriteSide, "sendmsg", func() (int, syscall.Errno) { return s.loop.engine.kernel.Sendv(s.fd, bufs) })
+	return s.transfer(WriteSide, "writev", func() (int, syscall.Errno) { return s.loop.engine.kernel.Sendv(s.fd, bufs) })
 }
 
 // transfer makes a system call that moves bytes through side and tells EAGAIN of the side from room or input that came
