@@ -124,7 +124,11 @@ func (s *scenario) write(w who, size int) {
 	default:
 		other.unread += size
 	}
-	s.append(w.write(size))
+	if w == us && size > 1 && s.random.IntN(4) == 0 {
+		s.append(us.writev(1, size-1))
+	} else {
+		s.append(w.write(size))
+	}
 }
 
 func (s *scenario) close(w who) {

@@ -39,7 +39,11 @@ func (s shaper) shape(err error) string {
 			fmt.Fprintf(&b, "%T ", e)
 		}
 	}
-	var netError net.Error
+	var netError interface {
+		error
+		Timeout() bool
+		Temporary() bool // deprecated, and still asked for by servers that accept
+	}
 	if errors.As(err, &netError) {
 		fmt.Fprintf(&b, "timeout=%t temporary=%t ", netError.Timeout(), netError.Temporary())
 	}
