@@ -368,10 +368,13 @@ func (r *recorder) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// faults.md F10: crypto/tls over our Conn as over that of net, with both at once and a key update in between.
+// faults.md F10: crypto/tls over our Conn as over that of net, both ways at once.
 func TestTLSBothWays(t *testing.T) {
 	content := randomBytes(7, 4<<20)
-	addr := start(t, &coserver.Server{Carrier: coserver.Channel, TLSConfig: serverTLS(), Handler: func(c *coserver.Conn) error {
+	bothWays := func(c interface {
+		net.Conn
+		CloseWrite() error
+	}) error {
 		wrote := make(chan error, 1)
 		go func() {
 			_, err := c.Write(content)
@@ -382,15 +385,15 @@ func TestTLSBothWays(t *testing.T) {
 			err = errTest
 		}
 		return errors.Join(err, <-wrote)
+	}
+	served := make(chan error, 1)
+	addr := start(t, &coserver.Server{Carrier: coserver.Channel, TLSConfig: serverTLS(), Handler: func(c *coserver.Conn) error {
+		err := bothWays(c)
+		served <- err
+		return err
 	}}, "tcp")
-	c := dialTLS(t, addr, clientTLS())
-	go func() {
-		_, err := c.Write(content)
-		noError(t, errors.Join(err, c.CloseWrite()))
-	}()
-	got, err := io.ReadAll(c)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(content, got))
+	require.NoError(t, bothWays(dialTLS(t, addr, clientTLS())))
+	require.NoError(t, receive(t, served))
 }
 
 // Over TLS, crypto/tls itself fails three cases of nettest: a write that has timed out spoils its connection. Ours fails none.
