@@ -10,7 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var seed = flag.Uint64("seed", 0, "the only random script to run")
+// seed is the number of the only script to run, or 0. The flag may be there already, for other things that are random.
+var seed = func() func() uint64 {
+	if flag.Lookup("seed") == nil {
+		flag.Uint64("seed", 0, "what is random runs with this seed only")
+	}
+	return func() uint64 { return flag.Lookup("seed").Value.(flag.Getter).Get().(uint64) }
+}()
 
 // Random scripts, new ones each time: what nobody has thought of.
 func TestSameAsNetAtRandom(t *testing.T) {
@@ -18,14 +24,14 @@ func TestSameAsNetAtRandom(t *testing.T) {
 	onEachSubject(t, func(t *testing.T, network string, base, open func() *connection) {
 		for range count {
 			number := rand.Uint64()
-			if *seed != 0 {
-				number = *seed
+			if seed() != 0 {
+				number = seed()
 			}
 			script := randomScript(number)
 			want := strings.Join(allow(t, "", network, script.run(t, base)), "\n")
 			got := strings.Join(script.run(t, open), "\n")
 			require.Equal(t, want, got, "-run '%s' -seed %d", t.Name(), number)
-			if *seed != 0 {
+			if seed() != 0 {
 				return
 			}
 		}
