@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -23,11 +24,13 @@ type fault struct {
 	load   func(t *testing.T, s *serving)
 }
 
+const failedClose = "EINTR of close"
+
 var faults = []fault{
 	{"EINTR", []string{ // faults.md P5
 		"epoll_pwait:error=EINTR:when=2+3", "recvfrom:error=EINTR:when=2+2", "sendto:error=EINTR:when=1+3", "accept4:error=EINTR:when=1+2",
 	}, whole},
-	{"EINTR of close", []string{"close:error=EINTR:when=12+7"}, storm}, // the descriptor must not be closed again: it may be another's
+	{failedClose, []string{"close:error=EINTR:when=12+7"}, storm}, // the descriptor must not be closed again: it may be another's
 	{"EMFILE", []string{"accept4:error=EMFILE:when=1..3"}, storm},
 	{"ENFILE", []string{"accept4:error=ENFILE:when=1..3"}, storm},
 	{"ECONNABORTED", []string{"accept4:error=ECONNABORTED:when=1+2"}, storm},
@@ -49,8 +52,14 @@ func TestFaults(t *testing.T) {
 		for _, f := range faults {
 			t.Run(engine+"/"+f.name, func(t *testing.T) {
 				s, end := f.serve(t, engine)
+				before := descriptors(t, s)
 				f.load(t, s)
-				require.Eventually(t, func() bool { return visit(s.addr, 0, 1, false) == nil }, patience, time.Millisecond)
+				stillServes := func() bool { return visit(s.addr, 0, 1, false) == nil }
+				require.Eventually(t, stillServes, patience, time.Millisecond)
+				if f.name != failedClose { // strace fails a call by not making it
+					nothingLeft := func() bool { return descriptors(t, s) == before }
+					require.Eventually(t, nothingLeft, patience, 10*time.Millisecond, "descriptors are left")
+				}
 				end()
 			})
 		}
@@ -90,6 +99,14 @@ func (f *fault) serve(t *testing.T, engine string) (s *serving, end func()) {
 			require.Regexp(t, happened, string(trace), call)
 		}
 	}
+}
+
+// descriptors counts what the traced server has open.
+func descriptors(t *testing.T, s *serving) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", childOf(s.cmd.Process.Pid)))
+	require.NoError(t, err)
+	return len(entries)
 }
 
 // calls are the system calls that the fault is of.

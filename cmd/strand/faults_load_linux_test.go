@@ -3,9 +3,11 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,17 +76,27 @@ func echoUntil(addr string, seed int, over <-chan struct{}) error {
 // victims is a load in which calls fail for good: some connections end, none gets a wrong byte or is forgotten, and most live.
 func victims(t *testing.T, s *serving) {
 	t.Helper()
-	const conns = 60
-	ended := 0
-	for i := range conns {
-		if err := visit(s.addr, i, 10, false); err != nil {
-			require.NotErrorIs(t, err, errWrong)
-			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection neither ends nor goes on")
-			ended++
-		}
+	const visitors, visits = 4, 15
+	var ended atomic.Int32
+	var all sync.WaitGroup
+	for i := range visitors {
+		all.Go(func() {
+			for j := range visits {
+				err := visit(s.addr, 1000*i+j, 10, false)
+				switch {
+				case errors.Is(err, errWrong):
+					t.Error(err)
+				case errors.Is(err, os.ErrDeadlineExceeded):
+					t.Errorf("a connection neither ends nor goes on: %v", err)
+				case err != nil:
+					ended.Add(1)
+				}
+			}
+		})
 	}
-	require.Positive(t, ended, "no connection has ended")
-	require.Less(t, ended, conns/2)
+	all.Wait()
+	require.Positive(t, ended.Load(), "no connection has ended")
+	require.Less(t, ended.Load(), int32(visitors*visits/2))
 }
 
 // slowReader gets a megabyte, which has nowhere to be but the server, to the last byte.
