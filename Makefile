@@ -4,9 +4,9 @@ BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME   ?= 5s
 COUNT      ?= 1
 
-.PHONY: check fmt vet lint deps cross test race procs fuzz smoke faults bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat fuzz smoke faults bench bench-compare
 
-check: fmt vet lint deps cross race procs fuzz smoke
+check: fmt vet lint deps cross race procs compat fuzz smoke
 
 fmt: ## every file is formatted
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -n 40; exit 1; }
@@ -16,6 +16,7 @@ vet:
 
 lint:
 	go run $(STATICCHECK) ./...
+	cd bench/compat && go run $(STATICCHECK) ./...
 
 deps: ## who may know whom (docs/design.md)
 	.ci/deps
@@ -32,6 +33,10 @@ race:
 procs: ## the engine on other numbers of processors
 	GOMAXPROCS=1 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
 	GOMAXPROCS=4 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
+
+compat: ## well-known libraries run on strand; a module of its own
+	cd bench/compat && go vet ./...
+	cd bench/compat && go test -race -count=$(COUNT) -timeout 8m ./...
 
 fuzz: ## each fuzz target for a short while
 	FUZZTIME=$(FUZZTIME) .ci/fuzz

@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +23,7 @@ const (
 const (
 	ProtoEcho = "echo" // every byte comes back
 	ProtoLine = "line" // every line comes back as soon as its newline has arrived, one Write for each
+	ProtoHTTP = "http" // net/http: GET /, POST /echo and GET /bytes?n=N; not with engine loop
 )
 
 // Names of the carriers of engine coserver.
@@ -37,11 +39,12 @@ const MaxLine = 4096
 
 // Options says what to serve and where.
 type Options struct {
-	Engine  string // one of Engines
-	Proto   string // one of Protos
-	Addr    string // HOST:PORT; port 0 takes a free one
-	Loops   int    // number of event loops, 0 for the engine's default; engine net has none
-	Carrier string // who runs the handlers of engine coserver; empty means auto
+	Engine  string      // one of Engines
+	Proto   string      // one of Protos
+	Addr    string      // HOST:PORT; port 0 takes a free one
+	Loops   int         // number of event loops, 0 for the engine's default; engine net has none
+	Carrier string      // who runs the handlers of engine coserver; empty means auto
+	TLS     *tls.Config // nil means none; engine loop has none
 }
 
 // Server is a listening server. All methods are safe from any goroutine.
@@ -50,7 +53,8 @@ type Server interface {
 	Addr() net.Addr
 	// Serve accepts and serves until Shutdown or Close, and then returns nil. It may be called once.
 	Serve() error
-	// Shutdown stops accepting and waits until every connection has ended; engine coserver ends those that are idle.
+	// Shutdown stops accepting and waits until every connection has ended; engine coserver and protocol http end those
+	// that are idle.
 	// When ctx is done first, it closes those that are left and returns the error of ctx.
 	Shutdown(ctx context.Context) error
 	// Close stops accepting and closes every connection.
@@ -68,12 +72,15 @@ var engines = map[string]func(Options) (Server, error){
 func Engines() []string { return []string{EngineNet, EngineCoserver, EngineLoop} }
 
 // Protos returns the names of the protocols.
-func Protos() []string { return []string{ProtoEcho, ProtoLine} }
+func Protos() []string { return []string{ProtoEcho, ProtoLine, ProtoHTTP} }
 
 // Listen validates o and binds. Connections are served once Serve runs.
 func Listen(o Options) (Server, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
+	}
+	if o.Proto == ProtoHTTP {
+		return listenHTTP(o)
 	}
 	return engines[o.Engine](o)
 }
@@ -86,6 +93,10 @@ func (o Options) Validate() error {
 		return fmt.Errorf("engine: unknown engine %q (there are: %s, %s, %s)", o.Engine, EngineNet, EngineCoserver, EngineLoop)
 	case !slices.Contains(Protos(), o.Proto):
 		return fmt.Errorf("proto: unknown protocol %q (there are: %s)", o.Proto, strings.Join(Protos(), ", "))
+	case o.Proto == ProtoHTTP && o.Engine == EngineLoop:
+		return fmt.Errorf("proto: engine %s does not speak %s", o.Engine, o.Proto)
+	case o.TLS != nil && o.Engine == EngineLoop:
+		return fmt.Errorf("tls: engine %s has none", o.Engine)
 	case o.Loops < 0:
 		return fmt.Errorf("loops: %d is negative", o.Loops)
 	case o.Loops > 0 && o.Engine == EngineNet:
@@ -96,6 +107,9 @@ func (o Options) Validate() error {
 	case CarrierInline, CarrierChannel:
 		if o.Engine != EngineCoserver {
 			return fmt.Errorf("carrier: engine %s has no carriers", o.Engine)
+		}
+		if o.Proto == ProtoHTTP {
+			return errors.New("carrier: net/http runs its handlers itself")
 		}
 	default:
 		return fmt.Errorf("carrier: unknown carrier %q (there are: %s, %s, %s)", o.Carrier, CarrierAuto, CarrierInline, CarrierChannel)

@@ -71,7 +71,7 @@ func (c *benchCommand) options() (bench.Options, error) {
 		Scenario: c.Scenario,
 	}
 	for _, engine := range c.Engines {
-		for _, proto := range server.Protos() {
+		for _, proto := range []string{server.ProtoEcho, server.ProtoLine} {
 			if err := serverOptions(engine, proto).Validate(); err != nil {
 				return o, err
 			}

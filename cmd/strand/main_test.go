@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,6 +99,10 @@ func TestBadUsage(t *testing.T) {
 		{"serve --addr 127.0.0.1:99999", []string{"serve: listen tcp: address 99999: invalid port"}},
 		{"serve --engine nginx", []string{`serve: engine: unknown engine "nginx"`}},
 		{"serve --proto gopher", []string{`serve: proto: unknown protocol "gopher"`}},
+		{"serve --engine loop --proto http", []string{"serve: proto: engine loop does not speak http"}},
+		{"serve --proto http --carrier inline", []string{"serve: carrier: net/http runs its handlers itself"}},
+		{"serve --tls-cert cert.pem", []string{"serve: tls: --tls-cert and --tls-key go together"}},
+		{"serve --tls-cert nowhere.pem --tls-key nowhere.pem", []string{"serve: tls: open nowhere.pem: no such file or directory"}},
 		{"serve --loops=-1", []string{"serve: loops: -1 is negative"}},
 		{"serve --carrier pigeon", []string{`serve: carrier: unknown carrier "pigeon"`}},
 		{"serve --drain=-1s", []string{"serve: drain: -1s is negative"}},
@@ -163,7 +168,7 @@ func startServing(t *testing.T, stdin io.Reader, cmd *exec.Cmd) *serving {
 	s.stdout = bufio.NewReader(stdout)
 	line, err := s.stdout.ReadString('\n')
 	require.NoError(t, err)
-	match := regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (echo|line)\)\n$`).FindStringSubmatch(line)
+	match := regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (echo|line|http)\)\n$`).FindStringSubmatch(line)
 	require.NotNil(t, match, line)
 	s.addr = match[1]
 	return s
@@ -221,6 +226,56 @@ func TestServeDrains(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A request that runs is finished, and connections that are idle are ended.
+func TestServeHTTPDrains(t *testing.T) {
+	for _, engine := range []string{"net", "coserver"} {
+		t.Run(engine, func(t *testing.T) {
+			s := serve(t, nil, "--engine", engine, "--proto", "http", "--drain", "1h")
+			idle, busy := s.request(t, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), s.request(t,
+				"GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n")
+			require.Equal(t, "hello, world\n", idle.answer(t))
+			require.Equal(t, "hello, world\n", busy.answer(t))
+			line, err := busy.ReadString('\n')
+			require.NoError(t, err)
+			require.Equal(t, "HTTP/1.1 100 Continue\r\n", line, "the handler runs")
+			require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+			require.Eventually(t, s.refuses, 5*time.Second, time.Millisecond)
+			_, err = idle.ReadByte()
+			require.Equal(t, io.EOF, err)
+			_, err = io.WriteString(busy.conn, "finish")
+			require.NoError(t, err)
+			_, err = busy.ReadString('\n') // the rest of 100 Continue
+			require.NoError(t, err)
+			require.Equal(t, "finish", busy.answer(t))
+			s.requireEnd(t)
+		})
+	}
+}
+
+// requested is a connection that an HTTP request was sent on.
+type requested struct {
+	*bufio.Reader
+	conn net.Conn
+}
+
+func (s *serving) request(t *testing.T, text string) requested {
+	conn, err := net.Dial("tcp", s.addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	_, err = io.WriteString(conn, text)
+	require.NoError(t, err)
+	return requested{bufio.NewReader(conn), conn}
+}
+
+func (r requested) answer(t *testing.T) string {
+	response, err := http.ReadResponse(r.Reader, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return string(body)
 }
 
 func TestServeForcesAfterTheLimit(t *testing.T) {

@@ -124,10 +124,12 @@ func (*host) Recv(fd int, p []byte) (int, syscall.Errno) {
 	if errno != 0 {
 		return 0, errno
 	}
+	received(fd, p[:n])
 	return int(n), 0
 }
 
 func (*host) Send(fd int, p []byte) (int, syscall.Errno) {
+	sending(p[:min(len(p), MaxTransfer)])
 	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 		uintptr(min(len(p), MaxTransfer)), unix.MSG_NOSIGNAL, 0, 0)
 	if errno != 0 {
@@ -149,6 +151,7 @@ func (*host) Sendv(fd int, bufs [][]byte) (int, syscall.Errno) {
 		size := min(len(buf), left)
 		vectors[count].Base = &buf[0]
 		vectors[count].SetLen(size)
+		sending(buf[:size])
 		count, left = count+1, left-size
 	}
 	message := unix.Msghdr{Iov: &vectors[0]}
