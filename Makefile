@@ -1,11 +1,11 @@
-# make check is what must pass; .ci/run calls it. Every tool is fetched by its exact version.
+# make check is what must pass; .ci/run calls it, and make faults where it can. Every tool is fetched by its exact version.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME   ?= 5s
 COUNT      ?= 1
 SOAK       ?= 1h
 
-.PHONY: check fmt vet lint deps cross test race procs compat fuzz soak smoke bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat fuzz soak smoke faults bench bench-compare
 
 check: fmt vet lint deps cross race procs compat fuzz smoke
 
@@ -48,6 +48,12 @@ soak: ## the simulations with random seeds for SOAK each; a failure names its se
 
 smoke: ## the main path: the comparison runs and every byte is right
 	go run ./cmd/strand bench --quick
+
+STRACE ?= $(shell command -v strace)
+
+faults: ## the real binary, whose system calls fail; needs strace on Linux
+	@test -n "$(STRACE)" || { echo "make faults needs strace" >&2; exit 1; }
+	go test -count=$(COUNT) -timeout 3m -run 'TestFaults$$' ./cmd/strand -strace "$(STRACE)"
 
 bench:
 	go run ./cmd/strand bench

@@ -54,8 +54,11 @@ func (c *Conn) RemoteAddr() net.Addr {
 	if x := c.extra.Load(); x != nil && x.remote != nil {
 		return x.remote
 	}
-	return &net.UnixAddr{Net: c.local.Network()}
+	return unnamed
 }
+
+// unnamed is the address of an end of a unix socket that is bound to none, as package net has it.
+var unnamed = &net.UnixAddr{Name: "@", Net: "unix"}
 
 // LocalAddr returns the address of this end.
 func (c *Conn) LocalAddr() net.Addr { return c.local }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/nettest"
 
 	"github.com/strand-net/strand/coserver"
 )
@@ -246,40 +245,6 @@ func TestDeadlineAfterClose(t *testing.T) {
 	require.NoError(t, server.SetDeadline(time.Now().Add(time.Hour)))
 	require.NoError(t, server.Close())
 	require.ErrorIs(t, server.SetDeadline(time.Time{}), net.ErrClosed)
-}
-
-// The conformance suite of net.Conn.
-func TestNettest(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-				conns := make(chan *coserver.Conn, 1)
-				over := make(chan struct{})
-				s := &coserver.Server{Carrier: coserver.Channel, Handler: func(c *coserver.Conn) error {
-					conns <- c
-					<-over
-					return nil
-				}}
-				ln, err := s.Listen(network, address(t, network))
-				if err != nil {
-					return nil, nil, nil, err
-				}
-				served := make(chan error, 1)
-				go func() { served <- s.Serve(ln) }()
-				c1, err = net.Dial(network, ln.Addr().String())
-				if err != nil {
-					return nil, nil, nil, err
-				}
-				c2 = <-conns
-				return c1, c2, func() {
-					c1.Close()
-					close(over)
-					s.Close()
-					<-served
-				}, nil
-			})
-		})
-	}
 }
 
 func BenchmarkSetDeadline(b *testing.B) {

@@ -202,13 +202,16 @@ func (a *dialing) attempt(ctx context.Context, remote net.Addr) (*Conn, error) {
 		c.shut(err)
 		return nil, err
 	}
-	c.local = localAddr(c, remote)
+	c.local = a.localAddr(c, remote)
 	return c, nil
 }
 
-func localAddr(c *Conn, remote net.Addr) net.Addr {
+func (a *dialing) localAddr(c *Conn, remote net.Addr) net.Addr {
 	if _, ok := remote.(*net.UnixAddr); ok {
-		return &net.UnixAddr{Net: "unix"}
+		if local, ok := a.LocalAddr.(*net.UnixAddr); ok && local.Name != "" {
+			return local
+		}
+		return unnamed
 	}
 	return net.TCPAddrFromAddrPort(c.sock.LocalAddr())
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/nettest"
 
 	"github.com/strand-net/strand/coserver"
 	"github.com/strand-net/strand/poller/pollertest/leak"
@@ -121,30 +120,6 @@ func TestServersListenerHasNothingToAccept(t *testing.T) {
 	defer s.Close()
 	_, err = ln.Accept()
 	require.ErrorIs(t, err, errors.ErrUnsupported)
-}
-
-func TestNettestOfListener(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-				ln, err := coserver.Listen(network, address(t, network))
-				if err != nil {
-					return nil, nil, nil, err
-				}
-				if c1, err = net.Dial(network, ln.Addr().String()); err != nil {
-					return nil, nil, nil, err
-				}
-				if c2, err = ln.Accept(); err != nil {
-					return nil, nil, nil, err
-				}
-				return c1, c2, func() {
-					c1.Close()
-					c2.Close()
-					ln.Close()
-				}, nil
-			})
-		})
-	}
 }
 
 // net/http runs on a Listener unchanged: keep-alive, large bodies both ways, a handler that is aborted, graceful shutdown.

@@ -11,21 +11,21 @@ import (
 // The options in this file may be set from any goroutine. They fail with a *net.OpError: net.ErrClosed after Close.
 
 // SetNoDelay says whether small writes go out at once (TCP_NODELAY). It is on from the beginning.
-func (c *Conn) SetNoDelay(noDelay bool) error { return c.set(c.sock.SetNoDelay(noDelay)) }
+func (c *Conn) SetNoDelay(noDelay bool) error { return c.setBoth(c.sock.SetNoDelay(noDelay)) }
 
 // SetKeepAlive says whether an idle connection is probed. It is on from the beginning, as [net.KeepAliveConfig] describes.
 func (c *Conn) SetKeepAlive(keepalive bool) error {
-	return c.set(c.sock.SetKeepAlive(net.KeepAliveConfig{Enable: keepalive, Idle: -1, Interval: -1, Count: -1}))
+	return c.setBoth(c.sock.SetKeepAlive(net.KeepAliveConfig{Enable: keepalive, Idle: -1, Interval: -1, Count: -1}))
 }
 
 // SetKeepAlivePeriod has an idle connection probed after d, rounded up to seconds.
 func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
-	return c.set(c.sock.SetKeepAlive(net.KeepAliveConfig{Enable: true, Idle: d, Interval: -1, Count: -1}))
+	return c.setBoth(c.sock.SetKeepAlive(net.KeepAliveConfig{Enable: true, Idle: d, Interval: -1, Count: -1}))
 }
 
 // SetKeepAliveConfig says when an idle connection is probed.
 func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
-	return c.set(c.sock.SetKeepAlive(config))
+	return c.setBoth(c.sock.SetKeepAlive(config))
 }
 
 // SetLinger says what becomes of what was written and has not been sent when the connection is closed: with a negative sec
@@ -33,7 +33,7 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 // seconds.
 func (c *Conn) SetLinger(sec int) error {
 	c.reset.Store(sec == 0)
-	return c.set(c.sock.SetLinger(sec))
+	return c.setBoth(c.sock.SetLinger(sec))
 }
 
 // SetReadBuffer sets the size of the kernel's receive buffer, in bytes.
@@ -43,6 +43,14 @@ func (c *Conn) SetReadBuffer(bytes int) error { return c.set(c.sock.SetReadBuffe
 func (c *Conn) SetWriteBuffer(bytes int) error { return c.set(c.sock.SetWriteBuffer(bytes)) }
 
 func (c *Conn) set(err error) error { return c.localError("set", err) }
+
+// setBoth is set for what package net takes to concern both ends.
+func (c *Conn) setBoth(err error) error {
+	if err == nil {
+		return nil
+	}
+	return c.opError("set", err)
+}
 
 // localError gives err the form that package net gives the errors of what concerns this end alone.
 func (c *Conn) localError(op string, err error) error {

@@ -58,6 +58,9 @@ func (c *Conn) Discard(n int) (int, error) {
 // ReadFull fills p. It returns how much of it is filled, which is less only with an error: io.EOF if nothing came before
 // the end, io.ErrUnexpectedEOF if something did, or those of Read; what p has got by then is the beginning of the message.
 func (c *Conn) ReadFull(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil // as io.ReadFull
+	}
 	if err := c.lock(loop.ReadSide); err != nil {
 		return 0, c.opError("read", err)
 	}

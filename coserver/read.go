@@ -57,24 +57,26 @@ func (in *input) borrow() []byte {
 }
 
 // Read reads up to len(p) bytes into p, waiting until there is at least one. It fails with io.EOF when the peer has
-// sent its last byte, and with a *net.OpError otherwise: net.ErrClosed after Close, os.ErrDeadlineExceeded.
+// sent its last byte, and with a *net.OpError otherwise: net.ErrClosed after Close, os.ErrDeadlineExceeded. An empty p gets
+// nothing and waits for nothing.
 func (c *Conn) Read(p []byte) (int, error) {
 	if err := c.lock(loop.ReadSide); err != nil {
 		return 0, c.opError("read", err)
 	}
-	n, err := 0, c.expired(loop.ReadSide)
-	if err == nil {
-		n, err = c.read(p)
+	var n int
+	var err error
+	if len(p) > 0 {
+		if err = c.expired(loop.ReadSide); err == nil {
+			n, err = c.read(p)
+		}
 	}
 	c.unlock(loop.ReadSide)
 	return n, c.readError(err)
 }
 
+// read is Read for a p that is not empty. The caller must have the turn of the read side.
 func (c *Conn) read(p []byte) (int, error) {
 	in := &c.input
-	if len(p) == 0 {
-		return 0, nil
-	}
 	if len(in.unread) > 0 {
 		n := copy(p, in.unread)
 		in.set(in.unread[n:])

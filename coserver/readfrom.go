@@ -103,7 +103,7 @@ func (c *Conn) sendFile(file *os.File, limit int64) (int64, error) {
 	if err == errNoShortcut {
 		return 0, err
 	}
-	return total, c.writeError(err)
+	return total, c.writeError("write", err)
 }
 
 // isNoShortcut tells that the kernel does not do it for these descriptors (sendfile(2), splice(2)) from a failure of the

@@ -54,7 +54,7 @@ func (s *splicing) release() {
 func (s *splicing) unread(limit int64) (int64, error) {
 	if s.to.output.size > 0 {
 		if _, err := s.to.sendGathered(); err != nil {
-			return 0, s.to.writeError(err)
+			return 0, s.to.writeError("write", err)
 		}
 	}
 	in := &s.from.input
@@ -63,7 +63,7 @@ func (s *splicing) unread(limit int64) (int64, error) {
 	}
 	n, err := s.to.send(in.unread[:min(int64(len(in.unread)), limit)])
 	in.set(in.unread[n:])
-	return int64(n), s.to.writeError(err)
+	return int64(n), s.to.writeError("write", err)
 }
 
 // step waits until something has come and moves it, all that it has taken up to n bytes.
@@ -118,5 +118,5 @@ func (s *splicing) put() (total int64, err error) {
 		}
 		total += int64(n)
 	}
-	return total, s.to.writeError(err)
+	return total, s.to.writeError("write", err)
 }

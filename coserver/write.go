@@ -33,7 +33,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		n, err = c.write(p)
 	}
 	c.unlock(loop.WriteSide)
-	return n, c.writeError(err)
+	return n, c.writeError("write", err)
 }
 
 func (c *Conn) write(p []byte) (int, error) {
@@ -162,13 +162,16 @@ func (c *Conn) sent(n int, err error) error {
 		out.streak = 0
 		_, err = c.wait(loop.WriteSide)
 	}
+	if err != nil && c.closed.Load() {
+		return net.ErrClosed // what failed may have been the end that Close has sent
+	}
 	return err
 }
 
 // writeError gives err the form of the errors of Write.
-func (c *Conn) writeError(err error) error {
+func (c *Conn) writeError(op string, err error) error {
 	if err == nil || c.secure != nil && !isConnError(err) && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	return c.opError("write", err)
+	return c.opError(op, err)
 }

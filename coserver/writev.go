@@ -5,18 +5,18 @@ import (
 )
 
 // Writev writes the buffers in order, as one Write of all of them, without copying them together. It returns how many bytes
-// the kernel took: all, or fewer and an error, those of Write. The buffers are not changed. (net.Buffers.WriteTo knows the
-// connections of package net alone.)
+// the kernel took: all, or fewer and an error, those of Write but for the name of the call. The buffers are not changed.
+// (net.Buffers.WriteTo knows the connections of package net alone.)
 func (c *Conn) Writev(bufs [][]byte) (int64, error) {
 	if err := c.lock(loop.WriteSide); err != nil {
-		return 0, c.opError("write", err)
+		return 0, c.opError("writev", err)
 	}
 	n, err := int64(0), c.expired(loop.WriteSide)
 	if err == nil {
 		n, err = c.writev(bufs)
 	}
 	c.unlock(loop.WriteSide)
-	return n, c.writeError(err)
+	return n, c.writeError("writev", err)
 }
 
 func (c *Conn) writev(bufs [][]byte) (total int64, err error) {

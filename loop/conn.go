@@ -54,7 +54,7 @@ func (c *Conn) RemoteAddr() net.Addr {
 	if peer := c.socket.peer; peer.IsValid() {
 		return net.TCPAddrFromAddrPort(peer)
 	}
-	return &net.UnixAddr{Net: c.local.addr.Network()}
+	return &net.UnixAddr{Name: "@", Net: c.local.addr.Network()} // as package net has it for a peer without a name
 }
 
 // LocalAddr returns the address of this end, or the listener's when the connection is closed.

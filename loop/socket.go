@@ -127,7 +127,8 @@ func (s *Socket) Waited(side Side) bool { return s.gates[side].state.Load() == g
 
 // Recv reads what has arrived into p, which must not be empty, without waiting. It fails with [ErrNotReady], io.EOF or an
 // *os.SyscallError. If there may be more to read, the read side is ready again when it returns; otherwise it becomes
-// so with the next arrival. The caller must have the turn of the read side.
+// so with the next arrival. The caller must have the turn of the read side. The error names the call read, and that of Send
+// write, as package net does, whatever the kernel's own name for it is.
 func (s *Socket) Recv(p []byte) (int, error) {
 	for {
 		n, errno := s.loop.engine.kernel.Recv(s.fd, p)
@@ -148,7 +149,7 @@ func (s *Socket) Recv(p []byte) (int, error) {
 		case errno != syscall.EINTR:
 			s.marks.Or(markEnd)
 			s.Reopen(ReadSide)
-			return 0, os.NewSyscallError("recvfrom", errno)
+			return 0, os.NewSyscallError("read", errno)
 		}
 	}
 }
@@ -173,7 +174,7 @@ func (s *Socket) Send(p []byte) (int, error) {
 			s.gates[WriteSide].take()
 			retried = true
 		case errno != syscall.EINTR:
-			return sent, os.NewSyscallError("sendto", errno)
+			return sent, os.NewSyscallError("write", errno)
 		}
 	}
 }
@@ -182,7 +183,7 @@ func (s *Socket) Send(p []byte) (int, error) {
 // less than all for other reasons too. It fails with [ErrNotReady], having written nothing, or an *os.SyscallError. The
 // caller must have the turn of the write side.
 func (s *Socket) Sendv(bufs [][]byte) (int, error) {
-	return s.transfer(WriteSide, "sendmsg", func() (int, syscall.Errno) { return s.loop.engine.kernel.Sendv(s.fd, bufs) })
+	return s.transfer(WriteSide, "writev", func() (int, syscall.Errno) { return s.loop.engine.kernel.Sendv(s.fd, bufs) })
 }
 
 // transfer makes a system call that moves bytes through side and tells EAGAIN of the side from room or input that came

@@ -146,7 +146,17 @@ type serving struct {
 }
 
 func serve(t *testing.T, stdin io.Reader, args ...string) *serving {
-	s := &serving{cmd: exec.Command(strand, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)}
+	return startServing(t, stdin, exec.Command(strand, serveArgs(args)...))
+}
+
+func serveArgs(args []string) []string {
+	return append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)
+}
+
+// startServing runs a command that is, or ends as, strand serve.
+func startServing(t *testing.T, stdin io.Reader, cmd *exec.Cmd) *serving {
+	t.Helper()
+	s := &serving{cmd: cmd}
 	s.cmd.Stdin, s.cmd.Stderr = stdin, &s.stderr
 	stdout, err := s.cmd.StdoutPipe()
 	require.NoError(t, err)

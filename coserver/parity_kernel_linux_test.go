@@ -1,0 +1,71 @@
+package coserver_test
+
+import (
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// settle waits until all that the other end has done has arrived at this one, by the kernel's own account.
+func (e *end) settle(t *testing.T, trace []string) {
+	t.Helper()
+	o := e.other
+	if e.closed || e.broken || o.flooded {
+		return
+	}
+	if !o.closed {
+		e.late = e.sent
+	}
+	// Input for nobody makes the kernel answer with a reset.
+	unwanted := o.closed && e.late < e.sent
+	for begin := time.Now(); ; time.Sleep(100 * time.Microsecond) { // the kernel is asked, for it tells nobody but the engine
+		events := readiness(t, e.fd)
+		e.broken = events&(unix.POLLHUP|unix.POLLERR) != 0 && o.closed
+		switch {
+		case e.broken:
+			return
+		case unwanted:
+		case (o.closed || o.ended) && events&unix.POLLRDHUP == 0:
+		case e.deaf || unread(t, e.fd) == o.sent-e.received:
+			return
+		}
+		if time.Since(begin) > patience {
+			require.FailNow(t, "what was sent does not arrive", "%v: %d unread of %d, events %#x\n%s", e.who, unread(t, e.fd),
+				o.sent-e.received, events, strings.Join(trace, "\n"))
+		}
+	}
+}
+
+func readiness(t *testing.T, fd int) int16 {
+	t.Helper()
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+	for {
+		_, err := unix.Poll(fds, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		require.NoError(t, err)
+		return fds[0].Revents
+	}
+}
+
+func unread(t *testing.T, fd int) int {
+	t.Helper()
+	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	require.NoError(t, err)
+	return n
+}
+
+// descriptor is only to look at.
+func descriptor(t *testing.T, c net.Conn) (fd int) {
+	t.Helper()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(number uintptr) { fd = int(number) }))
+	return fd
+}
