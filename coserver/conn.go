@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -24,13 +25,18 @@ type Conn struct {
 	output    output
 	waiting   [2]waiter // by loop.Side: whoever has the turn and waits for readiness
 	deadlines atomic.Pointer[deadlines]
+	extra     atomic.Pointer[extras]
+	secure    *secure // nil without TLS; protected by the turns of both sides
 	closed    atomic.Bool
+	reset     atomic.Bool // SetLinger(0): the close is to be a reset
+
+	halfClosed atomic.Bool // CloseWrite has been called
 
 	mu     sync.Mutex
 	queued []queued // for a turn
 
-	local        net.Addr
-	fromListener bool // Accept gave it away: no handler serves it, and it ends with Close
+	local    net.Addr
+	unserved bool // it has no handler: it ends with Close
 
 	prev, next *Conn // in run.conns; protected by run.mu
 }
@@ -44,6 +50,9 @@ type queued struct {
 func (c *Conn) RemoteAddr() net.Addr {
 	if peer := c.sock.Peer(); peer.IsValid() {
 		return net.TCPAddrFromAddrPort(peer)
+	}
+	if x := c.extra.Load(); x != nil && x.remote != nil {
+		return x.remote
 	}
 	return &net.UnixAddr{Net: c.local.Network()}
 }
@@ -59,37 +68,52 @@ func (c *Conn) Close() error {
 	if c.closed.Load() {
 		return c.opError("close", net.ErrClosed)
 	}
-	if c.sock.Acquire(loop.WriteSide) == loop.TurnTaken {
-		c.output.flushNow(c)
-		c.unlock(loop.WriteSide)
-	}
-	if !c.end(true) {
+	if !c.finish(net.ErrClosed) {
 		return c.opError("close", net.ErrClosed)
 	}
 	return nil
 }
 
-// shut closes the connection at once. It reports whether it was the first to do so.
-func (c *Conn) shut() bool { return c.end(false) }
+// finish closes the connection in order, because of cause. It reports whether it was the first to close it.
+func (c *Conn) finish(cause error) bool {
+	if c.sock.Acquire(loop.WriteSide) == loop.TurnTaken {
+		c.output.flushNow(c)
+		c.unlock(loop.WriteSide)
+	}
+	return c.end(true, cause)
+}
 
-func (c *Conn) end(linger bool) bool {
+// shut closes the connection at once, because of cause. It reports whether it was the first to do so.
+func (c *Conn) shut(cause error) bool { return c.end(false, cause) }
+
+func (c *Conn) end(linger bool, cause error) bool {
 	if c.closed.Swap(true) {
 		return false
 	}
+	c.cancelContext(cause)
 	// Whoever arms a side from now on sees closed afterwards, and does not wait.
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)
 	c.stopTimer()
-	if linger {
+	if linger && !c.reset.Load() {
 		c.sock.CloseLinger(c.input.begun.Load())
 	} else {
 		c.sock.Close()
 	}
-	if c.fromListener {
+	if c.unserved {
 		c.run.remove(c)
 		c.sock.Loop().Unhold()
+		c.run.engine.release()
 	}
 	return true
+}
+
+// unserve makes c a connection without a handler, which its loop and its engine last for until it is closed. The caller must
+// have a lease of the engine.
+func (c *Conn) unserve() {
+	c.unserved = true
+	c.sock.Loop().Hold()
+	c.run.engine.lease()
 }
 
 // ReadReady is for the loop.
@@ -99,14 +123,23 @@ func (c *Conn) ReadReady() { c.waiting[loop.ReadSide].wake(c.sock.Loop()) }
 func (c *Conn) WriteReady() { c.waiting[loop.WriteSide].wake(c.sock.Loop()) }
 
 // Kill is for the loop.
-func (c *Conn) Kill() { c.shut() }
+func (c *Conn) Kill() { c.shut(loop.ErrEngineClosed) }
+
+// Hangup is for the loop.
+func (c *Conn) Hangup() {
+	if c.halfClosed.Load() {
+		c.cancelContext(io.EOF)
+	} else {
+		c.cancelContext(syscall.ECONNRESET)
+	}
+}
 
 // self returns the task that the caller is, if a loop carries it: it must park, for blocking would block the loop.
 func (c *Conn) self() *task {
 	if c.task.inline && c.task.isCaller() {
 		return &c.task
 	}
-	return c.run.engine.current()
+	return currentTask()
 }
 
 // wait parks the caller until side is ready. It reports whether it did wait; if not, the gate may be tried again. The
@@ -118,7 +151,7 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 		return false, nil
 	}
 	if c.mustEnd(side) && c.sock.Disarm(side) {
-		c.shut()
+		c.finish(ErrServerClosed)
 		return false, net.ErrClosed
 	}
 	if c.deadlines.Load() != nil {
@@ -149,7 +182,7 @@ func (c *Conn) mustEnd(side loop.Side) bool {
 // endIfIdle closes the connection if its handler waits for the first byte of something new.
 func (c *Conn) endIfIdle() {
 	if !c.input.begun.Load() && c.sock.Disarm(loop.ReadSide) {
-		c.shut()
+		c.finish(ErrServerClosed)
 		c.waiting[loop.ReadSide].wake(nil)
 	}
 }
@@ -175,8 +208,7 @@ func (c *Conn) queueFor(side loop.Side) error {
 		}
 		return nil
 	}
-	w := new(waiter)
-	w.prepare(c.self())
+	w := prepared()
 	c.queued = append(c.queued, queued{side, w})
 	c.mu.Unlock()
 	w.wait()
@@ -227,3 +259,6 @@ func isConnError(err error) bool {
 	var errno syscall.Errno
 	return errors.Is(err, net.ErrClosed) || errors.As(err, &errno)
 }
+
+// isDialled reports whether this end has made the connection.
+func (c *Conn) isDialled() bool { return c.run == &c.run.engine.dialled }

@@ -36,7 +36,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(t, loo
 
 func (c *Conn) setDeadline(t time.Time, sides ...loop.Side) error {
 	if c.closed.Load() {
-		return c.opError("set", net.ErrClosed)
+		return c.localError("set", net.ErrClosed)
 	}
 	d := c.deadlines.Load()
 	var at int64

@@ -20,9 +20,14 @@ import (
 // held serves connections that the test uses from its own goroutines, and returns both ends of a new one.
 func held(t *testing.T, network string) (server *coserver.Conn, client net.Conn) {
 	t.Helper()
+	return heldOn(t, nil, network)
+}
+
+func heldOn(t *testing.T, engine *coserver.Engine, network string) (server *coserver.Conn, client net.Conn) {
+	t.Helper()
 	conns := make(chan *coserver.Conn, 1)
 	over := make(chan struct{})
-	addr := start(t, &coserver.Server{Carrier: coserver.Channel, Handler: func(c *coserver.Conn) error {
+	addr := start(t, &coserver.Server{Engine: engine, Carrier: coserver.Channel, Handler: func(c *coserver.Conn) error {
 		conns <- c
 		<-over
 		return nil

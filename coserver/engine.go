@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/panjf2000/ants/v2"
@@ -43,8 +44,11 @@ func (c *EngineConfig) validate() error {
 type Engine struct {
 	loops    *loop.Engine
 	reactors []reactor
+	dialled  run // the life of the connections that were dialled on this engine
 
 	maxGoroutines int
+	shared        bool // it is, or was, the one of shared
+	leases        int  // protected by shared.mu
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{} // those of Listen
@@ -69,16 +73,52 @@ func newEngine(config EngineConfig, loopConfig loop.Config) (*Engine, error) {
 		e.maxGoroutines = defaultMaxGoroutines
 	}
 	for i := range e.reactors {
-		e.reactors[i].loop = loops.Loop(i)
+		e.reactors[i].engine, e.reactors[i].loop = e, loops.Loop(i)
 	}
+	e.dialled.server, e.dialled.engine = new(Server), e
+	engines.add(e)
 	return e, nil
 }
 
-// current returns the task that the calling goroutine is, if a loop carries it.
-func (e *Engine) current() *task {
-	for i := range e.reactors {
-		if t := e.reactors[i].running.Load(); t != nil && t.inline && t.isCaller() {
-			return t
+// engines are all that run, so that a call can tell which task it is in.
+var engines registry
+
+type registry struct {
+	mu  sync.Mutex
+	all atomic.Pointer[[]*Engine]
+}
+
+func (r *registry) add(e *Engine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := append(slices.Clone(r.list()), e)
+	r.all.Store(&all)
+}
+
+func (r *registry) remove(e *Engine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := slices.DeleteFunc(slices.Clone(r.list()), func(other *Engine) bool { return other == e })
+	r.all.Store(&all)
+}
+
+func (r *registry) list() []*Engine {
+	if all := r.all.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// currentTask returns the task that the calling goroutine is, if a loop of any engine carries it.
+func currentTask() *task {
+	if !canInline {
+		return nil
+	}
+	for _, e := range engines.list() {
+		for i := range e.reactors {
+			if t := e.reactors[i].running.Load(); t != nil && t.isCaller() {
+				return t
+			}
 		}
 	}
 	return nil
@@ -118,6 +158,7 @@ func (e *Engine) Close() error {
 		ln.Close()
 	}
 	err := e.loops.Close()
+	engines.remove(e)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.pool != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/strand-net/strand/loop"
 )
 
-// CloseWrite sends what is gathered and then the end of the stream: the peer reads io.EOF, and may go on sending. Later
-// writes fail with EPIPE.
+// CloseWrite sends what is gathered and then the end of the stream, that of TLS if there is one: the peer reads io.EOF, and may
+// go on sending. Later writes fail, with EPIPE or an error of package crypto/tls.
 func (c *Conn) CloseWrite() error {
 	if err := c.lock(loop.WriteSide); err != nil {
 		return c.opError("close", err)
@@ -17,7 +17,12 @@ func (c *Conn) CloseWrite() error {
 	if c.output.size > 0 {
 		_, err = c.sendGathered()
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case c.secure != nil:
+		err = c.secure.closeWrite()
+	default:
+		c.halfClosed.Store(true)
 		err = c.sock.Shutdown(syscall.SHUT_WR)
 	}
 	c.unlock(loop.WriteSide)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/strand-net/strand/loop"
 )
@@ -14,8 +15,9 @@ const backlog = 128
 // Listener is a listening socket: of a [Server], which serves its connections, or of [Listen], as a net.Listener. Its
 // methods are safe from any goroutine.
 type Listener struct {
-	run *run
-	ln  *loop.Listener
+	run      *run
+	ln       *loop.Listener
+	original net.Listener // what was taken over, or nil
 
 	mu      sync.Mutex
 	started bool
@@ -25,35 +27,28 @@ type Listener struct {
 }
 
 // Listen announces on an address, as net.Listen does, and returns a net.Listener. Its connections have no handler: any
-// goroutine may use them, and each ends with its Close. They run on an engine of their own, which lives as long as the
-// Listener or any of them. network is "tcp", "tcp4", "tcp6" or "unix". Errors are those of net.Listen.
+// goroutine may use them, and each ends with its Close. They run on an engine that all Listen and Dial share, and that runs as
+// long as there is anything on it. network is "tcp", "tcp4", "tcp6" or "unix". Errors are those of net.Listen.
 func Listen(network, address string) (*Listener, error) {
-	engine, err := NewEngine(EngineConfig{})
+	engine, err := leaseShared()
 	if err != nil {
 		return nil, err
 	}
-	ln, err := engine.Listen(network, address)
-	if err != nil {
-		engine.Close()
-		return nil, err
-	}
-	go func() {
-		<-ln.run.idle
-		engine.Close()
-	}()
-	return ln, nil
+	defer engine.release()
+	return engine.Listen(network, address)
 }
 
 // Listen is the function Listen with connections that run on e.
 func (e *Engine) Listen(network, address string) (*Listener, error) {
 	r := &run{server: new(Server), engine: e, idle: make(chan struct{}), over: make(chan struct{})}
-	ln, err := r.listen(network, address)
+	ln, err := r.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, nil)
 	if err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.listeners[ln] = struct{}{}
+	e.lease() // until Close
 	return ln, nil
 }
 
@@ -80,8 +75,7 @@ func (ln *Listener) Accept() (net.Conn, error) {
 			ln.ln.Resume()
 			return c, nil
 		}
-		w := new(waiter)
-		w.prepare(ln.run.engine.current())
+		w := prepared()
 		ln.waiting = append(ln.waiting, w)
 		ln.mu.Unlock()
 		w.wait()
@@ -120,12 +114,11 @@ func (ln *Listener) arrive(l *loop.Loop, accepted loop.Accepted, local net.Addr)
 	if c == nil {
 		return
 	}
-	l.Hold() // until Close
-	c.fromListener = true
+	c.unserve()
 	ln.mu.Lock()
 	if ln.closed {
 		ln.mu.Unlock()
-		c.shut()
+		c.shut(net.ErrClosed)
 		return
 	}
 	ln.arrived = append(ln.arrived, c)
@@ -156,9 +149,9 @@ func (ln *Listener) Close() error {
 	arrived, waiting := ln.arrived, ln.waiting
 	ln.arrived, ln.waiting = nil, nil
 	ln.mu.Unlock()
-	err := ln.ln.Close()
+	err := ln.unbind()
 	for _, c := range arrived {
-		c.shut()
+		c.shut(net.ErrClosed)
 	}
 	for _, w := range waiting {
 		w.wake(nil)
@@ -169,8 +162,44 @@ func (ln *Listener) Close() error {
 		e.mu.Lock()
 		delete(e.listeners, ln)
 		e.mu.Unlock()
+		e.release()
 	}
 	return err
+}
+
+// unbind closes the descriptor, and that of the listener that was taken over.
+func (ln *Listener) unbind() error {
+	err := ln.ln.Close()
+	if ln.original != nil {
+		err = errors.Join(err, ln.original.Close())
+	}
+	return err
+}
+
+// SyscallConn gives access to the descriptor, for its Control alone. It fails with net.ErrClosed after Close.
+func (ln *Listener) SyscallConn() (syscall.RawConn, error) {
+	if err := ln.ln.Control(func(uintptr) {}); err != nil {
+		return nil, ln.opError("raw-control", err)
+	}
+	return (*rawListener)(ln), nil
+}
+
+// rawListener is a Listener as package syscall sees it.
+type rawListener Listener
+
+func (r *rawListener) Control(f func(fd uintptr)) error {
+	if err := r.ln.Control(f); err != nil {
+		return (*Listener)(r).opError("raw-control", err)
+	}
+	return nil
+}
+
+func (r *rawListener) Read(func(fd uintptr) bool) error {
+	return (*Listener)(r).opError("raw-read", errors.ErrUnsupported)
+}
+
+func (r *rawListener) Write(func(fd uintptr) bool) error {
+	return (*Listener)(r).opError("raw-write", errors.ErrUnsupported)
 }
 
 func (ln *Listener) opError(op string, err error) error {

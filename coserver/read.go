@@ -3,7 +3,9 @@ package coserver
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
+	"os"
 	"sync/atomic"
 
 	"github.com/strand-net/strand/loop"
@@ -82,19 +84,27 @@ func (c *Conn) read(p []byte) (int, error) {
 	}
 	in.giveBack()
 	for known := false; ; {
-		if known || c.sock.Take(loop.ReadSide) {
-			n, err := c.sock.Recv(p)
-			if err != loop.ErrNotReady {
-				in.streak += int32(n)
-				return n, err
-			}
+		n, err := c.receive(p, known)
+		if err != loop.ErrNotReady {
+			in.streak += int32(n)
+			return n, err
 		}
 		in.streak = 0
-		var err error
 		if known, err = c.wait(loop.ReadSide); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// receive reads what there is into p, or fails with loop.ErrNotReady. known says that a wait has found the socket ready.
+func (c *Conn) receive(p []byte, known bool) (int, error) {
+	if c.secure != nil {
+		return c.secure.receive(p, known)
+	}
+	if known || c.sock.Take(loop.ReadSide) {
+		return c.sock.Recv(p)
+	}
+	return 0, loop.ErrNotReady
 }
 
 // Next waits until there is input and returns all that has come, up to 64 KiB: without copying it, and without a buffer of
@@ -166,9 +176,10 @@ func (c *Conn) more() error {
 		return err
 	}
 	for known := false; ; {
-		if known || c.sock.Take(loop.ReadSide) {
+		known = known || c.sock.Take(loop.ReadSide)
+		if known || c.secure != nil { // which may have something without the socket
 			room := in.borrow()
-			n, err := c.sock.Recv(room)
+			n, err := c.receive(room, known)
 			if n > 0 {
 				in.streak += int32(n)
 				in.set(in.buffer[:len(in.unread)+n])
@@ -207,6 +218,9 @@ func (c *Conn) turnToSocket() error {
 func (c *Conn) readError(err error) error {
 	if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF || err == bufio.ErrBufferFull {
 		return err
+	}
+	if c.secure != nil && !isConnError(err) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err // of package crypto/tls, which says it all
 	}
 	return c.opError("read", err)
 }

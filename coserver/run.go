@@ -79,7 +79,7 @@ func (r *run) end() bool {
 		return false
 	}
 	for _, ln := range r.listeners {
-		ln.ln.Close()
+		_ = ln.unbind()
 	}
 	r.ending = true
 	if r.count == 0 {
@@ -129,7 +129,7 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, local net.Addr) {
 	}
 	if err := r.engine.spawn(func() { c.task.runOnGoroutine(c.serve) }); err != nil {
 		l.Unhold()
-		c.shut()
+		c.shut(err)
 		r.remove(c)
 		r.server.report(c, err)
 	}
@@ -146,7 +146,7 @@ func (r *run) attach(l *loop.Loop, accepted loop.Accepted, local net.Addr) *Conn
 		c.local = net.TCPAddrFromAddrPort(c.sock.LocalAddr())
 	}
 	if !r.add(c) {
-		c.shut()
+		c.shut(ErrServerClosed)
 		return nil
 	}
 	return c

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"runtime/debug"
 
 	"github.com/strand-net/strand/loop"
@@ -37,7 +38,7 @@ func (c *Conn) serve() {
 		}
 		c.run.remove(c)
 	}()
-	err := c.run.server.Handler(c)
+	err := c.handle()
 	if c.output.gathered.Load() {
 		_ = c.flush()
 	}
@@ -45,21 +46,40 @@ func (c *Conn) serve() {
 		c.input.giveBack()
 		c.unlock(loop.ReadSide)
 	}
-	c.end(true)
+	c.finish(ended(err))
 	returned = true
 	if err != nil && err != io.EOF && !isConnError(err) {
 		c.run.server.report(c, err)
 	}
 }
 
+// handle runs the handler, after the handshake if there is one.
+func (c *Conn) handle() error {
+	s := c.run.server
+	if s.TLSConfig != nil {
+		if err := c.startTLS(s.TLSConfig, s.handshakeTimeout()); err != nil {
+			return err
+		}
+	}
+	return s.Handler(c)
+}
+
 // fell ends a connection whose handler did not return.
 func (c *Conn) fell(reason any) {
-	c.shut()
-	if reason == nil {
-		c.run.server.report(c, ErrHandlerExited)
-		return
+	err := ErrHandlerExited
+	if reason != nil {
+		err = &PanicError{Value: reason, Stack: debug.Stack()}
 	}
-	c.run.server.report(c, &PanicError{Value: reason, Stack: debug.Stack()})
+	c.shut(err)
+	c.run.server.report(c, err)
+}
+
+// ended is why a connection ends whose handler has returned err.
+func ended(err error) error {
+	if err == nil {
+		return net.ErrClosed
+	}
+	return err
 }
 
 // report passes on what ended a connection other than its peer.

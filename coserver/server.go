@@ -2,11 +2,16 @@ package coserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
+	"time"
+
+	"github.com/strand-net/strand/loop"
 )
 
 // ErrServerClosed is returned by Serve and ListenAndServe after Shutdown or Close.
@@ -55,6 +60,14 @@ type Server struct {
 	// Carrier says what runs the handlers.
 	Carrier Carrier
 
+	// TLSConfig makes the server one of TLS: the handler gets a connection whose handshake is done. It needs a certificate.
+	// An application protocol that the handshake has agreed upon (NextProtos) is in [Conn.TLS]. A handshake that fails is
+	// reported as an error of the handler is.
+	TLSConfig *tls.Config
+
+	// HandshakeTimeout is how long a client has for its handshake. 0 means 10 s, a negative value no limit.
+	HandshakeTimeout time.Duration
+
 	// OnError is told what a handler returned, panicked with (*PanicError) or was not started for. It is called on the
 	// goroutine of the handler or of its loop and must not block. nil means that Logger gets it.
 	OnError func(*Conn, error)
@@ -76,7 +89,17 @@ func (s *Server) validate() error {
 	if s.Carrier == Inline && !canInline {
 		return fmt.Errorf("coserver: Server.Carrier is Inline: %w on this architecture", errors.ErrUnsupported)
 	}
+	if config := s.TLSConfig; config != nil && len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
+		return errors.New("coserver: Server.TLSConfig has no certificate")
+	}
 	return nil
+}
+
+func (s *Server) handshakeTimeout() time.Duration {
+	if s.HandshakeTimeout == 0 {
+		return defaultHandshakeTimeout
+	}
+	return s.HandshakeTimeout
 }
 
 func (s *Server) inline() bool { return canInline && s.Carrier != Channel }
@@ -92,6 +115,11 @@ func (s *Server) logger() *slog.Logger {
 // "unix", and address is as in net.Listen. Clients can connect from now on and are served from [Server.Serve] on. Errors
 // are those of net.Listen, or name the field of s that is wrong, or are ErrServerClosed while a Shutdown is under way.
 func (s *Server) Listen(network, address string) (*Listener, error) {
+	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, nil)
+}
+
+// listen adds a listener that bind gives, and starts the server if it is not started.
+func (s *Server) listen(bind func(*Engine) (*loop.Listener, error), original net.Listener) (*Listener, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
@@ -104,7 +132,7 @@ func (s *Server) Listen(network, address string) (*Listener, error) {
 			return nil, err
 		}
 	}
-	ln, err := r.listen(network, address)
+	ln, err := r.listen(bind, original)
 	if err != nil {
 		if s.run == nil && r.ownsEngine {
 			r.engine.Close()
@@ -115,9 +143,9 @@ func (s *Server) Listen(network, address string) (*Listener, error) {
 	return ln, nil
 }
 
-func (r *run) listen(network, address string) (*Listener, error) {
+func (r *run) listen(bind func(*Engine) (*loop.Listener, error), original net.Listener) (*Listener, error) {
 	// It may ask a name server, and r.mu is what every connection needs to begin and to end.
-	raw, err := r.engine.loops.Listen(network, address)
+	raw, err := bind(r.engine)
 	if err != nil {
 		return nil, err
 	}
@@ -127,25 +155,48 @@ func (r *run) listen(network, address string) (*Listener, error) {
 		raw.Close()
 		return nil, ErrServerClosed
 	}
-	ln := &Listener{run: r, ln: raw}
+	ln := &Listener{run: r, ln: raw, original: original}
 	r.listeners = append(r.listeners, ln)
 	return ln, nil
 }
 
-// Serve serves the connections of ln, which Listen has returned, until Shutdown or Close, and returns ErrServerClosed when
-// that has done its work: after it the program may end. It fails at once with net.ErrClosed if ln is closed.
-func (s *Server) Serve(ln *Listener) error {
-	err := ln.serve(ln.run.open)
+// Serve serves the connections of ln until Shutdown or Close, and returns ErrServerClosed when that has done its work: after
+// it the program may end. It fails at once with net.ErrClosed if ln is closed.
+//
+// ln is what Listen has returned, or a listener from elsewhere that has a descriptor: a *net.TCPListener or *net.UnixListener,
+// also one that net.FileListener has made of an inherited descriptor, or that of the function Listen. Such a one is taken
+// over, which starts the server as Listen does: nobody else may accept on it, and it is closed at the end. For TLS there is
+// TLSConfig; a listener that wraps another has no descriptor and is refused.
+func (s *Server) Serve(ln net.Listener) error {
+	own, err := s.own(ln)
 	if err != nil {
-		ln.run.mu.Lock()
-		ending := ln.run.ending
-		ln.run.mu.Unlock()
+		return err
+	}
+	if err := own.serve(own.run.open); err != nil {
+		own.run.mu.Lock()
+		ending := own.run.ending
+		own.run.mu.Unlock()
 		if !ending {
 			return err
 		}
 	}
-	<-ln.run.over
+	<-own.run.over
 	return ErrServerClosed
+}
+
+// own returns ln if it is a listener of the server's, and otherwise takes it over.
+func (s *Server) own(ln net.Listener) (*Listener, error) {
+	if own, ok := ln.(*Listener); ok && own.run.server == s {
+		return own, nil
+	}
+	foreign, ok := ln.(interface {
+		net.Listener
+		syscall.Conn
+	})
+	if !ok {
+		return nil, fmt.Errorf("coserver: cannot serve a %T: it has no descriptor: %w", ln, errors.ErrUnsupported)
+	}
+	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Adopt(foreign) }, foreign)
 }
 
 // ListenAndServe is Listen and then Serve.
@@ -189,7 +240,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-r.idle:
 	case <-ctx.Done():
 		err = ctx.Err()
-		r.each(func(c *Conn) { c.shut() })
+		r.each(func(c *Conn) { c.shut(ErrServerClosed) })
 	}
 	if first {
 		r.finish()
@@ -205,7 +256,7 @@ func (s *Server) Close() error {
 		return nil
 	}
 	first := r.end()
-	r.each(func(c *Conn) { c.shut() })
+	r.each(func(c *Conn) { c.shut(ErrServerClosed) })
 	if first {
 		r.finish()
 	}

@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"iter"
+	"sync"
 	"sync/atomic"
 
 	"github.com/strand-net/strand/loop"
@@ -42,10 +43,11 @@ const (
 
 // reactor is what coserver keeps for each loop.
 type reactor struct {
-	loop *loop.Loop
+	engine *Engine
+	loop   *loop.Loop
 	// running is the task that the loop resumed last. It may have parked since; whether it runs shows in its g.
 	running atomic.Pointer[task]
-	_       [48]byte // loops do not share cache lines
+	_       [40]byte // loops do not share cache lines
 }
 
 // startInline begins body as a coroutine on the goroutine of the task's loop, which it must be called on, and returns when
@@ -133,8 +135,8 @@ func (w *waiter) wait() {
 	<-w.ch
 }
 
-// wake ends a wait, or the next one if it has not begun. It is called once for each wait. on is the loop whose goroutine
-// the caller is, or nil.
+// wake ends a wait, or the next one if it has not begun; the caller of wait must not wait for anything else before. It is
+// called once for each wait. on is the loop whose goroutine the caller is, or nil.
 func (w *waiter) wake(on *loop.Loop) {
 	switch {
 	case w.task == nil:
@@ -145,3 +147,64 @@ func (w *waiter) wake(on *loop.Loop) {
 		w.task.reactor.loop.Post(w.task)
 	}
 }
+
+// prepared returns a waiter for the calling goroutine.
+func prepared() *waiter {
+	w := new(waiter)
+	w.prepare(currentTask())
+	return w
+}
+
+// notice is what one caller waits for and another announces, in whichever order. (A waiter alone will not do where the caller
+// may wait for something else first: waking a task resumes it whatever it waits for.)
+type notice struct {
+	mu     sync.Mutex
+	given  bool
+	waiter *waiter
+}
+
+func (n *notice) give() {
+	n.mu.Lock()
+	n.given = true
+	waiter := n.waiter
+	n.waiter = nil
+	n.mu.Unlock()
+	if waiter != nil {
+		waiter.wake(nil)
+	}
+}
+
+func (n *notice) wait() {
+	n.mu.Lock()
+	if n.given {
+		n.mu.Unlock()
+		return
+	}
+	waiter := prepared()
+	n.waiter = waiter
+	n.mu.Unlock()
+	waiter.wait()
+}
+
+// beside runs do as a task of its own beside that of the caller: inline on the same loop if the caller is inline, on a
+// goroutine if not.
+func beside(t *task, do func()) {
+	if t == nil {
+		go do()
+		return
+	}
+	c := &child{task: task{reactor: t.reactor}, do: do}
+	t.reactor.loop.Hold() // until the task ends
+	if !t.reactor.loop.Post(c) {
+		t.reactor.loop.Unhold()
+		go do()
+	}
+}
+
+// child is a task on its way to its beginning.
+type child struct {
+	task task
+	do   func()
+}
+
+func (c *child) RunOnLoop() { c.task.startInline(c.do) }

@@ -1,6 +1,7 @@
 package coserver
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync/atomic"
@@ -32,10 +33,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		n, err = c.write(p)
 	}
 	c.unlock(loop.WriteSide)
-	if err != nil {
-		err = c.opError("write", err)
-	}
-	return n, err
+	return n, c.writeError(err)
 }
 
 func (c *Conn) write(p []byte) (int, error) {
@@ -105,38 +103,61 @@ func (c *Conn) sendGathered() (int, error) {
 	return n, err
 }
 
-// flushNow sends what is gathered as far as it goes without waiting. The caller must have the turn of the write side.
+// flushNow sends what is gathered, and the end of TLS, as far as it goes without waiting. The caller must have the turn of the
+// write side.
 func (o *output) flushNow(c *Conn) {
-	if o.size > 0 {
+	if c.secure != nil {
+		c.secure.endNow(c)
+	} else if o.size > 0 {
 		_, _ = c.sock.Send(o.buffer[:o.size])
+	}
+	if o.size > 0 {
 		o.reset()
 	}
 }
 
-// send sends p, waiting if need be, and lets others go first when it has sent its share without. The caller must have the
-// turn of the write side.
+// send sends p, waiting if need be. The caller must have the turn of the write side.
 func (c *Conn) send(p []byte) (int, error) {
-	out := &c.output
+	if c.secure != nil {
+		return c.secure.send(c, p)
+	}
+	return c.sendRaw(p)
+}
+
+func (c *Conn) sendRaw(p []byte) (int, error) {
 	for sent := 0; ; {
 		n, err := c.sock.Send(p[sent:min(len(p), sent+turnBudget)])
 		sent += n
-		out.streak += int32(n)
-		if out.streak >= turnBudget {
-			out.streak = 0
-			if t := c.self(); t != nil {
-				t.giveWay()
-			}
-		}
-		switch {
-		case err == loop.ErrNotReady:
-			out.streak = 0
-			if _, err := c.wait(loop.WriteSide); err != nil {
-				return sent, err
-			}
-		case err != nil:
+		if err := c.sent(n, err); err != nil {
 			return sent, err
-		case sent == len(p):
+		}
+		if sent == len(p) {
 			return sent, nil
 		}
 	}
+}
+
+// sent is what comes after a system call that has sent n bytes: a handler that has sent its share without waiting lets others
+// go first, and if there was no room, the caller waits for it. The caller must have the turn of the write side.
+func (c *Conn) sent(n int, err error) error {
+	out := &c.output
+	if out.streak += int32(n); out.streak >= turnBudget {
+		out.streak = 0
+		if t := c.self(); t != nil {
+			t.giveWay()
+		}
+	}
+	if err == loop.ErrNotReady {
+		out.streak = 0
+		_, err = c.wait(loop.WriteSide)
+	}
+	return err
+}
+
+// writeError gives err the form of the errors of Write.
+func (c *Conn) writeError(err error) error {
+	if err == nil || c.secure != nil && !isConnError(err) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return c.opError("write", err)
 }

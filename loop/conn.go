@@ -120,6 +120,9 @@ func (c *Conn) opened() {
 	c.pump(false)
 }
 
+// Hangup is for the loop. Reading tells how the connection ended, in its order.
+func (c *Conn) Hangup() {}
+
 // Kill is for the loop.
 func (c *Conn) Kill() { _ = c.end(ErrEngineClosed, true) }
 

@@ -44,6 +44,7 @@ type Engine struct {
 	kernel sys.Kernel
 	logger *slog.Logger
 	loops  []*Loop
+	pipes  pipes
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{}
@@ -131,6 +132,7 @@ func (e *Engine) Close() error {
 	for _, l := range e.loops {
 		<-l.done
 	}
+	e.pipes.close()
 	if !first {
 		return ErrEngineClosed
 	}

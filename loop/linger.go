@@ -69,6 +69,8 @@ func (g *lingering) ReadReady() {
 
 func (g *lingering) WriteReady() {}
 
+func (g *lingering) Hangup() {}
+
 func (g *lingering) Kill() { g.end() }
 
 func (g *lingering) end() {

@@ -40,6 +40,8 @@ type Listener struct {
 	addr net.Addr
 	open func(*Loop, Accepted)
 
+	path string // of a unix listener that was bound here: Close removes it
+
 	mu      sync.Mutex // held while fd is used, so that Close can close it at once
 	fd      int
 	serving bool
@@ -69,6 +71,31 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 		return nil, err
 	}
 	ln := &Listener{addr: addr, fd: fd}
+	if addr, ok := addr.(*net.UnixAddr); ok && addr.Name != "" && addr.Name[0] != '@' {
+		ln.path = addr.Name
+	}
+	return e.takeListener(ln)
+}
+
+// Adopt makes a Listener of one of package net: *net.TCPListener or *net.UnixListener, of net.Listen or of net.FileListener.
+// It uses a duplicate of the descriptor; the original should not accept any more, and must be closed as well before clients
+// are refused. Errors are those of the original's SyscallConn, or [ErrEngineClosed].
+func (e *Engine) Adopt(original interface {
+	net.Listener
+	syscall.Conn
+}) (*Listener, error) {
+	if e.isClosed() {
+		return nil, ErrEngineClosed
+	}
+	fd, err := e.kernel.Adopt(original)
+	if err != nil {
+		return nil, err
+	}
+	return e.takeListener(&Listener{addr: original.Addr(), fd: fd})
+}
+
+// takeListener gives ln to one of the loops.
+func (e *Engine) takeListener(ln *Listener) (*Listener, error) {
 	e.mu.Lock()
 	ln.loop = e.loops[e.nextLoop%len(e.loops)]
 	e.nextLoop++
@@ -84,6 +111,17 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 
 // Addr returns the address that the listener is bound to.
 func (ln *Listener) Addr() net.Addr { return ln.addr }
+
+// Control calls do with the descriptor, which stays open until do has returned. It fails with net.ErrClosed after Close.
+func (ln *Listener) Control(do func(fd uintptr)) error {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.closed {
+		return net.ErrClosed
+	}
+	do(uintptr(ln.fd))
+	return nil
+}
 
 // Serve starts accepting: open is called for each connection, on the goroutine of the loop that is to have it, and
 // gives it to [Loop.Attach]. It fails with net.ErrClosed after Close; a listener serves once.
@@ -127,8 +165,8 @@ func (ln *Listener) Close() error {
 		_ = ln.loop.poller.Remove(ln.fd) // not there yet, or the engine is gone
 	}
 	e.kernel.Close(ln.fd)
-	if address, ok := ln.addr.(*net.UnixAddr); ok && address.Name != "" && address.Name[0] != '@' {
-		_ = os.Remove(address.Name)
+	if ln.path != "" {
+		_ = os.Remove(ln.path)
 	}
 	e.mu.Lock()
 	delete(e.listeners, ln)

@@ -22,6 +22,10 @@ type Owner interface {
 	ReadReady()
 	WriteReady()
 
+	// Hangup says that the connection is gone in both directions: the peer has reset it, or both ends have sent their last byte.
+	// It may be called more than once. Reads and writes say how it is.
+	Hangup()
+
 	// Kill says that the engine is closing: the Socket must be closed, sooner or later.
 	Kill()
 }
@@ -92,6 +96,9 @@ func (s *Socket) dispatch(r poller.Readiness) {
 	}
 	if marks != 0 {
 		s.marks.Or(marks)
+	}
+	if r&poller.Closed != 0 {
+		s.owner.Hangup()
 	}
 	if r&poller.Readable != 0 && s.gates[ReadSide].open() {
 		s.owner.ReadReady()
@@ -167,22 +174,36 @@ func (s *Socket) Send(p []byte) (int, error) {
 	}
 }
 
+// Sendv writes the buffers in order, as if they were one, and as much as there is room for, without waiting: it may write
+// less than all for other reasons too. It fails with [ErrNotReady], having written nothing, or an *os.SyscallError. The
+// caller must have the turn of the write side.
+func (s *Socket) Sendv(bufs [][]byte) (int, error) {
+	return s.transfer(WriteSide, "sendmsg", func() (int, syscall.Errno) { return s.loop.engine.kernel.Sendv(s.fd, bufs) })
+}
+
+// transfer makes a system call that moves bytes through side and tells EAGAIN of the side from room or input that came
+// just before: the gate is shut first, and a second try shows the difference.
+func (s *Socket) transfer(side Side, name string, call func() (int, syscall.Errno)) (int, error) {
+	for retried := false; ; {
+		n, errno := call()
+		switch {
+		case errno == 0:
+			return n, nil
+		case errno == syscall.EAGAIN:
+			if retried {
+				return 0, ErrNotReady
+			}
+			s.gates[side].take()
+			retried = true
+		case errno != syscall.EINTR:
+			return 0, os.NewSyscallError(name, errno)
+		}
+	}
+}
+
 // Reopen makes side ready, for a caller that was woken and does not use what there may be. The caller must have the turn of
 // side, so that nobody waits for it.
 func (s *Socket) Reopen(side Side) { s.gates[side].state.Store(gateReady) }
-
-// Shutdown ends one or both directions of the connection: how is syscall.SHUT_RD, SHUT_WR or SHUT_RDWR.
-// It fails with an *os.SyscallError. Safe from any goroutine.
-func (s *Socket) Shutdown(how int) error {
-	if !s.turns.enter() {
-		return os.ErrClosed
-	}
-	defer s.leave()
-	if errno := s.loop.engine.kernel.Shutdown(s.fd, how); errno != 0 {
-		return os.NewSyscallError("shutdown", errno)
-	}
-	return nil
-}
 
 // LocalAddr returns the address of this end, the zero AddrPort if it has none of IP or is closed. Safe from any
 // goroutine.

@@ -33,12 +33,9 @@ type subject struct {
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// dial makes the client connections of subject strand.
-var dial = new(net.Dialer).DialContext
-
 var subjects = []subject{
 	{"net", net.Listen, new(net.Dialer).DialContext},
-	{"strand", func(network, address string) (net.Listener, error) { return coserver.Listen(network, address) }, dial},
+	{"strand", func(network, address string) (net.Listener, error) { return coserver.Listen(network, address) }, new(coserver.Dialer).DialContext},
 }
 
 // side is a listener of a subject, and how its clients come.

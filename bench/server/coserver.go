@@ -21,7 +21,7 @@ func listenCoserver(o Options) (Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &coServer{engine: engine, server: &coserver.Server{Engine: engine, Handler: coEcho}}
+	s := &coServer{engine: engine, server: &coserver.Server{Engine: engine, Handler: coEcho, TLSConfig: o.TLS}}
 	if o.Proto == ProtoLine {
 		s.server.Handler = coLine
 	}

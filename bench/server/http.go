@@ -25,7 +25,7 @@ type httpServer struct {
 
 func listenHTTP(o Options) (Server, error) {
 	// What net/http would log is what clients do, or panics of handlers that have none.
-	s := &httpServer{server: &http.Server{Handler: newMux(), ErrorLog: log.New(io.Discard, "", 0)}}
+	s := &httpServer{server: &http.Server{Handler: newMux(), ErrorLog: log.New(io.Discard, "", 0), TLSConfig: o.TLS}}
 	var err error
 	if o.Engine == EngineNet {
 		s.listener, err = net.Listen("tcp", o.Addr)
@@ -93,7 +93,11 @@ var digits = func() []byte {
 func (s *httpServer) Addr() net.Addr { return s.listener.Addr() }
 
 func (s *httpServer) Serve() error {
-	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	serve := s.server.Serve
+	if s.server.TLSConfig != nil {
+		serve = func(ln net.Listener) error { return s.server.ServeTLS(ln, "", "") } // with h2
+	}
+	if err := serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -28,6 +29,9 @@ func listenNet(o Options) (Server, error) {
 	listener, err := net.Listen("tcp", o.Addr)
 	if err != nil {
 		return nil, err
+	}
+	if o.TLS != nil {
+		listener = tls.NewListener(listener, o.TLS)
 	}
 	s := &netServer{listener: listener, handle: netEcho, conns: make(map[net.Conn]struct{})}
 	if o.Proto == ProtoLine {

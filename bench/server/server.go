@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -38,11 +39,12 @@ const MaxLine = 4096
 
 // Options says what to serve and where.
 type Options struct {
-	Engine  string // one of Engines
-	Proto   string // one of Protos
-	Addr    string // HOST:PORT; port 0 takes a free one
-	Loops   int    // number of event loops, 0 for the engine's default; engine net has none
-	Carrier string // who runs the handlers of engine coserver; empty means auto
+	Engine  string      // one of Engines
+	Proto   string      // one of Protos
+	Addr    string      // HOST:PORT; port 0 takes a free one
+	Loops   int         // number of event loops, 0 for the engine's default; engine net has none
+	Carrier string      // who runs the handlers of engine coserver; empty means auto
+	TLS     *tls.Config // nil means none; engine loop has none
 }
 
 // Server is a listening server. All methods are safe from any goroutine.
@@ -93,6 +95,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("proto: unknown protocol %q (there are: %s)", o.Proto, strings.Join(Protos(), ", "))
 	case o.Proto == ProtoHTTP && o.Engine == EngineLoop:
 		return fmt.Errorf("proto: engine %s does not speak %s", o.Engine, o.Proto)
+	case o.TLS != nil && o.Engine == EngineLoop:
+		return fmt.Errorf("tls: engine %s has none", o.Engine)
 	case o.Loops < 0:
 		return fmt.Errorf("loops: %d is negative", o.Loops)
 	case o.Loops > 0 && o.Engine == EngineNet:

@@ -101,6 +101,8 @@ func TestBadUsage(t *testing.T) {
 		{"serve --proto gopher", []string{`serve: proto: unknown protocol "gopher"`}},
 		{"serve --engine loop --proto http", []string{"serve: proto: engine loop does not speak http"}},
 		{"serve --proto http --carrier inline", []string{"serve: carrier: net/http runs its handlers itself"}},
+		{"serve --tls-cert cert.pem", []string{"serve: tls: --tls-cert and --tls-key go together"}},
+		{"serve --tls-cert nowhere.pem --tls-key nowhere.pem", []string{"serve: tls: open nowhere.pem: no such file or directory"}},
 		{"serve --loops=-1", []string{"serve: loops: -1 is negative"}},
 		{"serve --carrier pigeon", []string{`serve: carrier: unknown carrier "pigeon"`}},
 		{"serve --drain=-1s", []string{"serve: drain: -1s is negative"}},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ type serveCommand struct {
 	Addr    string        `default:"127.0.0.1:7000" help:"Address to listen on; port 0 takes a free one." placeholder:"HOST:PORT"`
 	Loops   int           `default:"0" help:"Number of event loops; 0 means one for each core." placeholder:"N"`
 	Carrier string        `default:"auto" help:"Who runs the handlers of engine coserver: auto, inline or channel." placeholder:"NAME"`
+	TLSCert string        `name:"tls-cert" help:"Serve TLS with the certificate in this PEM file; not with engine loop." placeholder:"FILE"`
+	TLSKey  string        `name:"tls-key" help:"The key of the certificate." placeholder:"FILE"`
 	Drain   time.Duration `default:"5s" help:"How long connections may take to end after SIGINT or SIGTERM. A second signal ends them at once."`
 
 	// A server that strand bench has started must not outlive it, however it ends.
@@ -29,7 +32,11 @@ func (c *serveCommand) Run() error {
 	if c.Drain < 0 {
 		return usageError{fmt.Errorf("drain: %v is negative", c.Drain)}
 	}
-	srv, err := server.Listen(server.Options{Engine: c.Engine, Proto: c.Proto, Addr: c.Addr, Loops: c.Loops, Carrier: c.Carrier})
+	config, err := c.tlsConfig()
+	if err != nil {
+		return usageError{err}
+	}
+	srv, err := server.Listen(server.Options{Engine: c.Engine, Proto: c.Proto, Addr: c.Addr, Loops: c.Loops, Carrier: c.Carrier, TLS: config})
 	if err != nil {
 		return usageError{err}
 	}
@@ -51,6 +58,21 @@ func (c *serveCommand) Run() error {
 	case <-signals:
 	}
 	return errors.Join(c.drain(srv, signals), <-served)
+}
+
+// tlsConfig returns nil if TLS is not asked for.
+func (c *serveCommand) tlsConfig() (*tls.Config, error) {
+	if c.TLSCert == "" && c.TLSKey == "" {
+		return nil, nil
+	}
+	if c.TLSCert == "" || c.TLSKey == "" {
+		return nil, errors.New("tls: --tls-cert and --tls-key go together")
+	}
+	certificate, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{certificate}}, nil
 }
 
 // drain ends the server gently for as long as the drain limit and the user's patience last.

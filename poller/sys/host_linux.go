@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -42,25 +43,14 @@ func inheritedOptions(network, _ string, raw syscall.RawConn) error {
 		return nil
 	}
 	var err error
-	controlErr := raw.Control(func(fd uintptr) {
-		for _, option := range [...]struct{ level, name, value int }{
-			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-			// The keep-alive that package net gives an accepted connection: 15 s, 15 s, 9 probes.
-			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
-			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
-			{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
-		} {
-			if err = unix.SetsockoptInt(int(fd), option.level, option.name, option.value); err != nil {
-				return
-			}
-		}
-	})
+	controlErr := raw.Control(func(fd uintptr) { err = setDefaults(int(fd)) })
 	if controlErr != nil {
 		return controlErr
 	}
 	return err
 }
+
+func (*host) Adopt(conn syscall.Conn) (int, error) { return duplicate(conn) }
 
 func duplicate(conn syscall.Conn) (int, error) {
 	raw, err := conn.SyscallConn()
@@ -74,7 +64,7 @@ func duplicate(conn syscall.Conn) (int, error) {
 	if controlErr != nil {
 		return -1, controlErr
 	}
-	return fd, err
+	return fd, os.NewSyscallError("fcntl", err)
 }
 
 func (*host) Accept(fd int) (int, netip.AddrPort, syscall.Errno) {

@@ -45,6 +45,10 @@ type Kernel interface {
 	// Shutdown ends one or both directions (shutdown(2), SHUT_RD, SHUT_WR, SHUT_RDWR).
 	Shutdown(fd, how int) syscall.Errno
 
+	// Adopt returns a non-blocking, close-on-exec duplicate of the descriptor of a socket or listener of package net. The two
+	// share everything but the number (dup(2)).
+	Adopt(conn syscall.Conn) (int, error)
+
 	// Close closes fd (close(2)). It must not be called again after EINTR: the number may be another's by then.
 	Close(fd int) syscall.Errno
 
@@ -52,6 +56,46 @@ type Kernel interface {
 	Nanotime() int64
 	NanotimeAt(t time.Time) int64
 
+	connecting
+	options
+	transfers
+
 	// The platform's readiness calls: epoll on Linux.
 	readiness
+}
+
+// connecting is the part of [Kernel] that begins connections.
+type connecting interface {
+	// Connect makes a non-blocking, close-on-exec stream socket, binds it to local unless that is nil, and begins to
+	// connect it (connect(2)): to a *net.TCPAddr, with the options that Listen's connections have, or a *net.UnixAddr. The
+	// attempt is over when the descriptor becomes writable. Errors are *os.SyscallError.
+	Connect(local, remote net.Addr) (fd int, err error)
+
+	// Connected is what has become of the attempt: 0 once it has succeeded, EINPROGRESS while it goes on, and otherwise why
+	// it has failed (SO_ERROR, see connect(2)), which it tells only once.
+	Connected(fd int) syscall.Errno
+}
+
+// options is the part of [Kernel] that sets socket options (setsockopt(2)).
+type options interface {
+	// SetNoDelay sets TCP_NODELAY.
+	SetNoDelay(fd int, on bool) syscall.Errno
+	// SetKeepAlive sets SO_KEEPALIVE and, where config says so, idle time, interval and count as package net does.
+	SetKeepAlive(fd int, config net.KeepAliveConfig) syscall.Errno
+	// SetLinger sets SO_LINGER: off if seconds is negative.
+	SetLinger(fd, seconds int) syscall.Errno
+	// SetReadBuffer and SetWriteBuffer set SO_RCVBUF and SO_SNDBUF.
+	SetReadBuffer(fd, bytes int) syscall.Errno
+	SetWriteBuffer(fd, bytes int) syscall.Errno
+}
+
+// transfers is the part of [Kernel] that moves bytes between descriptors. ENOSYS says that the platform has no such call.
+type transfers interface {
+	// Sendfile sends up to n bytes of file, from its offset on, to a socket, and moves the offset (sendfile(2)). Reading the
+	// file may block.
+	Sendfile(socket, file, n int) (int, syscall.Errno)
+	// Pipe makes a non-blocking, close-on-exec pipe that has room for MaxTransfer bytes if it may (pipe2(2)).
+	Pipe() (r, w int, errno syscall.Errno)
+	// Splice moves up to n bytes from one descriptor to another, one of them a pipe, without blocking (splice(2)).
+	Splice(from, to, n int) (int, syscall.Errno)
 }

@@ -1,0 +1,26 @@
+package coserver
+
+import (
+	"context"
+	"net"
+	"sync"
+)
+
+// extras are what few connections have, so that the others need not make room for it.
+type extras struct {
+	remote *net.UnixAddr // of a unix socket that was dialled
+
+	mu     sync.Mutex
+	ctx    context.Context // nil until it is asked for
+	cancel context.CancelCauseFunc
+	cause  error // why the connection ended
+	values map[any]any
+}
+
+// extras returns those of c, made if need be.
+func (c *Conn) extras() *extras {
+	if c.extra.Load() == nil {
+		c.extra.CompareAndSwap(nil, new(extras))
+	}
+	return c.extra.Load()
+}

@@ -1,0 +1,63 @@
+package loop
+
+import (
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/strand-net/strand/poller/sys"
+)
+
+// The methods in this file may be called from any goroutine. They fail with net.ErrClosed after Close, and with an
+// *os.SyscallError.
+
+// Shutdown ends one or both directions of the connection: how is syscall.SHUT_RD, SHUT_WR or SHUT_RDWR.
+func (s *Socket) Shutdown(how int) error {
+	return s.apply("shutdown", func(k sys.Kernel) syscall.Errno { return k.Shutdown(s.fd, how) })
+}
+
+// SetNoDelay says whether small writes go out at once (TCP_NODELAY); it is on from the beginning.
+func (s *Socket) SetNoDelay(on bool) error {
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetNoDelay(s.fd, on) })
+}
+
+// SetKeepAlive says whether and when an idle connection is probed. Values are as in [net.KeepAliveConfig].
+func (s *Socket) SetKeepAlive(config net.KeepAliveConfig) error {
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetKeepAlive(s.fd, config) })
+}
+
+// SetLinger sets SO_LINGER to a number of seconds; 0 makes the close of the descriptor reset the connection, and a negative
+// number turns it off.
+func (s *Socket) SetLinger(seconds int) error {
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetLinger(s.fd, seconds) })
+}
+
+// SetReadBuffer sets the size of the kernel's receive buffer (SO_RCVBUF), in bytes.
+func (s *Socket) SetReadBuffer(bytes int) error {
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetReadBuffer(s.fd, bytes) })
+}
+
+// SetWriteBuffer sets the size of the kernel's send buffer (SO_SNDBUF), in bytes.
+func (s *Socket) SetWriteBuffer(bytes int) error {
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetWriteBuffer(s.fd, bytes) })
+}
+
+// Control calls do with the descriptor, which stays open until do has returned. do must not wait, read, write or close.
+func (s *Socket) Control(do func(fd uintptr)) error {
+	return s.apply("control", func(sys.Kernel) syscall.Errno {
+		do(uintptr(s.fd))
+		return 0
+	})
+}
+
+// apply makes a short system call that needs no turn.
+func (s *Socket) apply(name string, call func(sys.Kernel) syscall.Errno) error {
+	if !s.turns.enter() {
+		return net.ErrClosed
+	}
+	defer s.leave()
+	if errno := call(s.loop.engine.kernel); errno != 0 {
+		return os.NewSyscallError(name, errno)
+	}
+	return nil
+}
