@@ -32,7 +32,7 @@ func TestSimulation(t *testing.T) {
 	handlerSimulation(coserver.Inline, coserver.Inline, coserver.Channel).Run(t, 1000)
 }
 
-func TestSimulationReplays(t *testing.T) { handlerSimulation(coserver.Inline).Replay(t, 50) }
+func TestSimulationReplays(t *testing.T) { handlerSimulation(coserver.Inline).Replay(t, 30) }
 
 // acceptPause is the longest that accepting rests for want of descriptors.
 const acceptPause = time.Second
@@ -128,7 +128,7 @@ func (m *simulated) run() {
 	m.Rest(m.peersRead)
 	m.Scarce()
 	actions := m.actions()
-	for range 40 + m.Rand.IntN(120) {
+	for range 30 + m.Rand.IntN(90) {
 		m.Step(actions)
 	}
 	m.Calm()

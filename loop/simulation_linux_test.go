@@ -23,7 +23,7 @@ var callbackSimulation = &simtest.Simulation{
 
 func TestSimulation(t *testing.T) { callbackSimulation.Run(t, 1000) }
 
-func TestSimulationReplays(t *testing.T) { callbackSimulation.Replay(t, 50) }
+func TestSimulationReplays(t *testing.T) { callbackSimulation.Replay(t, 30) }
 
 // acceptPause is the longest that accepting rests for want of descriptors.
 const acceptPause = time.Second
@@ -83,7 +83,7 @@ func (m *simulated) run() {
 	m.Rest(m.peersRead)
 	m.Scarce()
 	actions := m.actions()
-	for range 50 + m.Rand.IntN(200) {
+	for range 40 + m.Rand.IntN(140) {
 		m.Step(actions)
 	}
 	m.comeToRest()
