@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/strand-net/strand/coserver"
-	"github.com/strand-net/strand/poller/sys/systest"
 	"github.com/strand-net/strand/poller/sys/systest/simtest"
 )
 
@@ -16,9 +15,8 @@ const writers = 3
 
 // client is a connection as both of its ends see it.
 type client struct {
-	number int
+	*simtest.Client
 	server *simulatedServer
-	peer   *systest.Peer
 	rand   *rand.Rand // for its handler
 	m      *simulated
 
@@ -29,19 +27,14 @@ type client struct {
 
 	timeouts atomic.Int64 // of the handler's reads
 
-	sent, got int  // by the peer; got without frames
-	late      bool // gathered output may have missed its deadline
-	gone      bool // the peer has closed or reset the connection
-	finished  bool // the peer has sent its end
-	eof       bool // the peer has got the end
+	got  int  // by the peer, without frames
+	late bool // gathered output may have missed its deadline
 
 	writing      [writers]atomic.Bool
 	begun, taken [writers]atomic.Int64 // frames given to Write, and taken by it
 	frames       [writers]int          // that the peer has got
 	part         []byte                // of a frame
 }
-
-func (c *client) requests() simtest.Stream { return simtest.Stream(c.number) }
 
 // frameSize is that of a message of another goroutine. Its bytes have their highest bit set, those of the handlers have not.
 const frameSize = 7
@@ -59,10 +52,10 @@ func (c *client) take(p []byte) {
 	for _, b := range p {
 		if b < 0x80 {
 			if len(c.part) > 0 {
-				c.m.Fatalf("client %d: a frame is torn", c.number)
+				c.m.Fatalf("client %d: a frame is torn", c.Number)
 			}
-			if b != c.requests().At(c.got) {
-				c.m.Fatalf("client %d (%s): wrong byte at %d", c.number, c.server.kind.name, c.got)
+			if b != c.Requests().At(c.got) {
+				c.m.Fatalf("client %d (%s): wrong byte at %d", c.Number, c.server.kind.name, c.got)
 			}
 			c.got++
 			continue
@@ -72,7 +65,7 @@ func (c *client) take(p []byte) {
 		}
 		w := int(c.part[0] & 0x1f)
 		if w >= writers || string(c.part) != string(frame(w, c.frames[w])) {
-			c.m.Fatalf("client %d: frame % x of writer %d is not number %d", c.number, c.part, w, c.frames[w])
+			c.m.Fatalf("client %d: frame % x of writer %d is not number %d", c.Number, c.part, w, c.frames[w])
 		}
 		c.frames[w]++
 		c.part = c.part[:0]
@@ -81,9 +74,9 @@ func (c *client) take(p []byte) {
 
 // check notes what the handler has got.
 func (c *client) check(data []byte) {
-	c.m.Trace("client %d: handler gets %d", c.number, len(data))
-	if place := c.requests().Differs(data, int(c.seen.Load())); place >= 0 {
-		c.m.Wrong("client %d: handler got a wrong byte at %d", c.number, place)
+	c.m.Trace("client %d: handler gets %d", c.Number, len(data))
+	if place := c.Requests().Differs(data, int(c.seen.Load())); place >= 0 {
+		c.m.Wrong("client %d: handler got a wrong byte at %d", c.Number, place)
 	}
 	c.seen.Add(int64(len(data)))
 }
@@ -94,7 +87,7 @@ func (c *client) write(conn *coserver.Conn, p []byte) error {
 		n, err := conn.Write(p)
 		p = p[n:]
 		if isTimeout(err) {
-			c.m.Trace("client %d: write timeout, %d left", c.number, len(p))
+			c.m.Trace("client %d: write timeout, %d left", c.Number, len(p))
 			conn.SetWriteDeadline(time.Time{})
 			continue
 		}
@@ -126,7 +119,7 @@ type handlerKind struct {
 const greeting = 3000
 
 // all is the answer of an echo.
-func all(c *client) (int, bool) { return c.sent, c.finished }
+func all(c *client) (int, bool) { return c.Sent, c.Finished }
 
 var handlerKinds = []handlerKind{
 	{name: "next", answer: all, serve: eachPart((*coserver.Conn).Next)},
@@ -144,27 +137,27 @@ var handlerKinds = []handlerKind{
 		return conn.Next()
 	})},
 	{name: "full", gathers: true, serve: readFull, answer: func(c *client) (int, bool) {
-		if c.finished {
-			return c.sent, true
+		if c.Finished {
+			return c.Sent, true
 		}
-		return c.sent / record * record, false
+		return c.Sent / record * record, false
 	}},
 	{name: "late", serve: answerLate, answer: func(c *client) (int, bool) {
-		if c.finished {
-			return c.sent, true
+		if c.Finished {
+			return c.Sent, true
 		}
 		return 0, false
 	}},
 	{name: "greeter", leaves: true, answer: func(*client) (int, bool) { return greeting, true },
-		serve: func(c *client, conn *coserver.Conn) error { return c.write(conn, c.requests().Part(0, greeting)) }},
+		serve: func(c *client, conn *coserver.Conn) error { return c.write(conn, c.Requests().Part(0, greeting)) }},
 }
 
 func lines(c *client) (int, bool) {
-	if c.finished {
-		return c.sent, true
+	if c.Finished {
+		return c.Sent, true
 	}
-	for n := c.sent; n > 0; n-- {
-		if c.requests().At(n-1) == '\n' {
+	for n := c.Sent; n > 0; n-- {
+		if c.Requests().At(n-1) == '\n' {
 			return n, false
 		}
 	}
@@ -260,7 +253,7 @@ func answerLate(c *client, conn *coserver.Conn) error {
 		}
 		c.check(data)
 	}
-	if err := c.write(conn, c.requests().Part(0, int(c.seen.Load()))); err != nil {
+	if err := c.write(conn, c.Requests().Part(0, int(c.seen.Load()))); err != nil {
 		return err
 	}
 	if c.rand.IntN(2) == 0 {

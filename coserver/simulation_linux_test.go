@@ -3,7 +3,6 @@ package coserver_test
 import (
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -33,7 +32,7 @@ func TestSimulation(t *testing.T) {
 	handlerSimulation(coserver.Inline, coserver.Inline, coserver.Channel).Run(t, 1000)
 }
 
-func TestSimulationReplays(t *testing.T) { handlerSimulation(coserver.Inline).Replay(t, 50) }
+func TestSimulationReplays(t *testing.T) { handlerSimulation(coserver.Inline).Replay(t, 30) }
 
 // acceptPause is the longest that accepting rests for want of descriptors.
 const acceptPause = time.Second
@@ -120,7 +119,7 @@ func (m *simulated) serve(server *simulatedServer, conn *coserver.Conn) error {
 	}
 	c.conn.Store(conn)
 	err := server.kind.serve(c, conn)
-	m.Trace("client %d: handler returns: %v", c.number, err)
+	m.Trace("client %d: handler returns: %v", c.Number, err)
 	c.left.Store(true)
 	return err
 }
@@ -129,12 +128,12 @@ func (m *simulated) run() {
 	m.Rest(m.peersRead)
 	m.Scarce()
 	actions := m.actions()
-	for range 40 + m.Rand.IntN(120) {
+	for range 30 + m.Rand.IntN(90) {
 		m.Step(actions)
 	}
 	m.Calm()
 	for _, c := range m.all {
-		c.peer.SetWindow(1 << 16)
+		c.Peer.SetWindow(1 << 16)
 	}
 	m.Rest(m.peersRead)
 	if m.Lacking {
@@ -184,26 +183,26 @@ func (m *simulated) close() {
 
 // checkAtRest: nothing is on its way, so everything that was sent has come and has been answered.
 func (m *simulated) checkAtRest(c *client) {
-	if c.gone || c.cut.Load() {
+	if c.Gone || c.cut.Load() {
 		return
 	}
 	if c.conn.Load() == nil {
-		if !c.eof {
-			m.Fatalf("client %d is not served", c.number)
+		if !c.GotEnd {
+			m.Fatalf("client %d is not served", c.Number)
 		}
 		return
 	}
 	want, end := c.server.kind.answer(c)
-	if c.got != want || c.eof != end {
-		m.Fatalf("client %d (%s) is stuck: sent %d, seen %d, got %d of %d, end %v, want %v", c.number, c.server.kind.name, c.sent,
-			c.seen.Load(), c.got, want, c.eof, end)
+	if c.got != want || c.GotEnd != end {
+		m.Fatalf("client %d (%s) is stuck: sent %d, seen %d, got %d of %d, end %v, want %v", c.Number, c.server.kind.name, c.Sent,
+			c.seen.Load(), c.got, want, c.GotEnd, end)
 	}
 	if c.left.Load() != end {
-		m.Fatalf("client %d (%s): handler returned %v, want %v", c.number, c.server.kind.name, c.left.Load(), end)
+		m.Fatalf("client %d (%s): handler returned %v, want %v", c.Number, c.server.kind.name, c.left.Load(), end)
 	}
 	for w := range writers {
 		if taken := c.taken[w].Load(); int(taken) != c.frames[w] {
-			m.Fatalf("client %d: %d of %d frames of writer %d", c.number, c.frames[w], taken, w)
+			m.Fatalf("client %d: %d of %d frames of writer %d", c.Number, c.frames[w], taken, w)
 		}
 	}
 }
@@ -230,7 +229,7 @@ func (m *simulated) checkDeadlines() {
 	}
 	for c, timeouts := range before {
 		if c.timeouts.Load() == timeouts && !c.left.Load() {
-			m.Fatalf("client %d (%s): the handler has missed its deadline", c.number, c.server.kind.name)
+			m.Fatalf("client %d (%s): the handler has missed its deadline", c.Number, c.server.kind.name)
 		}
 	}
 	m.timePassed()
@@ -241,7 +240,7 @@ func (m *simulated) checkDeadlines() {
 func (m *simulated) releaseGathered() {
 	for _, c := range m.all {
 		if conn := c.conn.Load(); conn != nil && c.late {
-			if c.finished { // there is no next
+			if c.Finished { // there is no next
 				c.cut.Store(true)
 			}
 			m.spawn(func() { conn.SetWriteDeadline(time.Time{}) })
@@ -252,13 +251,13 @@ func (m *simulated) releaseGathered() {
 		if !c.late {
 			continue
 		}
-		end := c.sent + record - c.sent%record
-		for c.requests().At(end-1) != '\n' {
+		end := c.Sent + record - c.Sent%record
+		for c.Requests().At(end-1) != '\n' {
 			end++
 		}
-		for before := -1; before < c.sent && c.sent < end; {
-			before = c.sent
-			m.peerWrites(c, end-c.sent)
+		for before := -1; before < c.Sent && c.Sent < end; {
+			before = c.Sent
+			c.Write(end - c.Sent)
 			m.Rest(m.peersRead)
 		}
 	}
@@ -266,37 +265,31 @@ func (m *simulated) releaseGathered() {
 
 // actions are what clients, and goroutines beside the handlers, do.
 func (m *simulated) actions() []simtest.Action {
-	peer := func(do func(*client)) func() {
-		return func() {
-			if len(m.all) > 0 {
-				do(m.all[m.Rand.IntN(len(m.all))])
-			}
+	pick := func() *simtest.Client {
+		if len(m.all) == 0 {
+			return nil
 		}
+		return m.all[m.Rand.IntN(len(m.all))].Client
 	}
 	conn := func(do func(*client, *coserver.Conn)) func() {
-		return peer(func(c *client) {
+		return func() {
+			if len(m.all) == 0 {
+				return
+			}
+			c := m.all[m.Rand.IntN(len(m.all))]
 			if conn := c.conn.Load(); conn != nil {
 				do(c, conn)
 			}
-		})
+		}
 	}
-	return []simtest.Action{
+	return append(m.Actions(pick), []simtest.Action{
 		{Weight: 8, Do: m.connect},
-		{Weight: 60, Do: peer(func(c *client) { m.peerWrites(c, m.Size(5000)) })},
-		{Weight: 3, Do: peer(func(c *client) { m.peerWrites(c, m.Bulk()) })},
-		{Weight: 40, Do: peer(func(c *client) { m.peerReads(c, m.Size(10_000)) })},
-		{Weight: 8, Do: peer(m.peerFinishes)},
-		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "closes", c.peer.Close) })},
-		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "resets", c.peer.Reset) })},
-		{Weight: 8, Do: peer(func(c *client) { c.peer.Urgent() })},
-		{Weight: 2, Do: peer(func(c *client) { c.peer.SetWindow(m.Rand.IntN(10_000)) })},
 		{Weight: 15, Do: conn(m.writeFrames)},
 		{Weight: 30, Do: conn(m.setDeadline)},
 		{Weight: 3, Do: conn(m.closeConn)},
 		{Weight: 1, Do: m.restart},
-		{Weight: 1, Do: m.Kernel.SaturateEventfds},
 		{Weight: 10, Do: m.timePasses},
-	}
+	}...)
 }
 
 // writeFrames writes from a goroutine that is not the handler's.
@@ -309,19 +302,19 @@ func (m *simulated) writeFrames(c *client, conn *coserver.Conn) {
 		return // each writer is one goroutine
 	}
 	count := 1 + m.Rand.IntN(5)
-	m.Trace("client %d: writer %d writes %d frames", c.number, w, count)
+	m.Trace("client %d: writer %d writes %d frames", c.Number, w, count)
 	m.spawn(func() {
 		defer c.writing[w].Store(false)
 		for range count {
 			c.begun[w].Add(1)
 			n, err := conn.Write(frame(w, int(c.begun[w].Load())-1))
-			m.Pause(writers*c.number + w)
+			m.Pause(writers*c.Number + w)
 			if err == nil {
 				c.taken[w].Add(1)
 				continue
 			}
 			if !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
-				m.Wrong("client %d: Write took %d: %v", c.number, n, err)
+				m.Wrong("client %d: Write took %d: %v", c.Number, n, err)
 			}
 			c.cut.Store(true)
 		}
@@ -342,16 +335,16 @@ func (m *simulated) setDeadline(c *client, conn *coserver.Conn) {
 		set = conn.SetWriteDeadline
 		c.late = c.late || c.server.kind.gathers
 	}
-	m.Trace("client %d: deadline", c.number)
+	m.Trace("client %d: deadline", c.Number)
 	m.spawn(func() {
 		if err := set(at); err != nil && !errors.Is(err, net.ErrClosed) {
-			m.Wrong("client %d: %v", c.number, err)
+			m.Wrong("client %d: %v", c.Number, err)
 		}
 	})
 }
 
 func (m *simulated) closeConn(c *client, conn *coserver.Conn) {
-	m.Trace("client %d: Close", c.number)
+	m.Trace("client %d: Close", c.Number)
 	c.cut.Store(true)
 	m.spawn(func() { conn.Close() })
 }
@@ -403,7 +396,7 @@ func (m *simulated) timePassesBy(d time.Duration) {
 // timePassed may have ended the patience of a connection that was being closed.
 func (m *simulated) timePassed() {
 	for _, c := range m.all {
-		if c.finished || c.server.kind.leaves {
+		if c.Finished || c.server.kind.leaves {
 			c.cut.Store(true)
 		}
 	}
@@ -411,79 +404,22 @@ func (m *simulated) timePassed() {
 
 func (m *simulated) connect() {
 	server := m.servers[m.Rand.IntN(len(m.servers))]
-	peer, err := m.Kernel.Client(server.ln.Addr())
-	if err != nil {
-		m.Fatalf("%v", err)
-	}
-	c := &client{number: len(m.all) + 1, peer: peer, server: server, rand: rand.New(rand.NewPCG(m.Seed, uint64(len(m.all)+1))), m: m}
-	m.Trace("client %d (%s) connects", c.number, server.kind.name)
-	m.clients[peer.Addr()] = c
-	m.all = append(m.all, c)
-}
-
-func (m *simulated) peerWrites(c *client, n int) {
-	if c.gone || c.finished || c.eof {
-		return
-	}
-	n, err := c.peer.Write(c.requests().Part(c.sent, n))
-	m.Trace("client %d: peer writes %d: %v", c.number, n, err)
-	c.sent += n
-	m.peerSees(c, err)
-}
-
-// peerReads reports whether anything has come.
-func (m *simulated) peerReads(c *client, most int) bool {
-	if c.gone || c.eof {
-		return false
-	}
-	n, err := c.peer.Read(m.buffer[:most])
-	if n > 0 {
-		m.Trace("client %d: peer reads %d", c.number, n)
-	}
-	c.take(m.buffer[:n])
-	m.peerSees(c, err)
-	return n > 0 || c.eof
-}
-
-// peerSees is what the peer learns of the connection.
-func (m *simulated) peerSees(c *client, err error) {
-	switch {
-	case err == nil || err == systest.ErrWouldBlock:
-	case err == io.EOF:
-		m.Trace("client %d: peer sees the end", c.number)
-		c.eof = true
-	default:
-		m.Trace("client %d: peer sees %v", c.number, err)
-		if want, _ := c.server.kind.answer(c); c.conn.Load() != nil && !c.cut.Load() && c.got < want {
-			m.Fatalf("client %d (%s): %v, with %d of %d bytes", c.number, c.server.kind.name, err, c.got, want)
+	c := &client{server: server, rand: rand.New(rand.NewPCG(m.Seed, uint64(len(m.all)+1))), m: m}
+	c.Client = m.Connect(len(m.all)+1, server.ln.Addr(), c.take, func(err error) {
+		if want, _ := server.kind.answer(c); c.conn.Load() != nil && !c.cut.Load() && c.got < want {
+			m.Fatalf("client %d (%s): %v, with %d of %d bytes", c.Number, server.kind.name, err, c.got, want)
 		}
-		c.eof = true
 		c.cut.Store(true)
-	}
-}
-
-func (m *simulated) peerFinishes(c *client) {
-	if !c.gone && !c.finished && !c.eof {
-		m.Trace("client %d: peer finishes", c.number)
-		c.peer.CloseWrite()
-		c.finished = true
-	}
-}
-
-func (m *simulated) peerLeaves(c *client, how string, leave func()) {
-	if !c.gone {
-		m.Trace("client %d: peer %s", c.number, how)
-		leave()
-		c.gone = true
-		c.cut.Store(true)
-	}
+	})
+	m.clients[c.Peer.Addr()] = c
+	m.all = append(m.all, c)
 }
 
 // peersRead lets every peer take what has come, and reports whether there was anything.
 func (m *simulated) peersRead() bool {
 	any := false
 	for _, c := range m.all {
-		any = m.peerReads(c, len(m.buffer)) || any
+		any = c.Read(m.buffer[:]) || any
 	}
 	return any
 }

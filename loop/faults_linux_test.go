@@ -378,9 +378,11 @@ func TestSlowReaderGetsAllBeforeTheEnd(t *testing.T) {
 func TestCloseWithUnknownInput(t *testing.T) {
 	for name, input := range map[string]func(*fake, *systest.Peer, *loop.Conn){
 		"before": func(f *fake, peer *systest.Peer, c *loop.Conn) {
-			f.engine.Loop(0).Post(runner(func() {
-				peer.Write([]byte("unread")) // the loop is busy here
+			l := f.engine.Loop(0)
+			l.Post(runner(func() {
 				c.Write([]byte("answer"))
+				// In the turn that also closes, after the events of that turn.
+				l.Post(runner(func() { peer.Write([]byte("unread")) }))
 				c.Close()
 			}))
 		},

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/strand-net/strand/loop"
-	"github.com/strand-net/strand/poller/sys/systest"
 	"github.com/strand-net/strand/poller/sys/systest/simtest"
 )
 
@@ -24,7 +23,7 @@ var callbackSimulation = &simtest.Simulation{
 
 func TestSimulation(t *testing.T) { callbackSimulation.Run(t, 1000) }
 
-func TestSimulationReplays(t *testing.T) { callbackSimulation.Replay(t, 50) }
+func TestSimulationReplays(t *testing.T) { callbackSimulation.Replay(t, 30) }
 
 // acceptPause is the longest that accepting rests for want of descriptors.
 const acceptPause = time.Second
@@ -45,26 +44,21 @@ type simulated struct {
 
 // client is a connection as both of its ends see it.
 type client struct {
-	number int
-	peer   *systest.Peer
-	conn   *loop.Conn // nil before OnOpen
-	eofs   bool       // its handler wants to know of the peer's end
+	*simtest.Client
+	conn *loop.Conn // nil before OnOpen
+	eofs bool       // its handler wants to know of the peer's end
 
-	sent, got     int // by the peer
+	got           int // by the peer
 	seen, written int // by the handler; written: taken by Write
 
 	opened, ended, closed bool // callbacks that have come
 	cause                 error
-	gone                  bool // the peer has closed or reset the connection
-	finished              bool // the peer has sent its end
-	eof                   bool // the peer has got the end
 	cut                   bool // output may be lost: CloseNow, or a close whose patience may be over
 	closing               bool // this side has called Close
 }
 
-// The two streams of a connection.
-func (c *client) requests() simtest.Stream { return simtest.Stream(2 * c.number) }
-func (c *client) answers() simtest.Stream  { return simtest.Stream(2*c.number + 1) }
+// answers is what the handler writes.
+func (c *client) answers() simtest.Stream { return c.Requests() + 1 }
 
 func newSimulated(s *simtest.Sim) *simulated {
 	m := &simulated{Sim: s, clients: make(map[netip.AddrPort]*client)}
@@ -89,7 +83,7 @@ func (m *simulated) run() {
 	m.Rest(m.peersRead)
 	m.Scarce()
 	actions := m.actions()
-	for range 50 + m.Rand.IntN(200) {
+	for range 40 + m.Rand.IntN(140) {
 		m.Step(actions)
 	}
 	m.comeToRest()
@@ -111,7 +105,7 @@ func (m *simulated) comeToRest() {
 		if c.conn != nil {
 			m.resume(c)
 		}
-		c.peer.SetWindow(1 << 16)
+		c.Peer.SetWindow(1 << 16)
 	}
 	m.Rest(m.peersRead)
 	if m.Lacking {
@@ -141,7 +135,7 @@ func (m *simulated) close() {
 	}
 	for _, c := range m.all {
 		if c.opened != c.closed {
-			m.Fatalf("client %d: opened %v, closed %v", c.number, c.opened, c.closed)
+			m.Fatalf("client %d: opened %v, closed %v", c.Number, c.opened, c.closed)
 		}
 	}
 	if m.ran != m.posts {
@@ -151,26 +145,26 @@ func (m *simulated) close() {
 
 // checkAtRest: nothing is on its way, so every byte that was sent has come.
 func (m *simulated) checkAtRest(c *client) {
-	if c.gone {
+	if c.Gone {
 		return
 	}
 	switch {
 	case !c.opened:
-		if !c.eof {
-			m.Fatalf("client %d is not served", c.number)
+		if !c.GotEnd {
+			m.Fatalf("client %d is not served", c.Number)
 		}
 	case c.cut:
 	case c.closing:
-		if !c.eof || c.got != c.written {
-			m.Fatalf("client %d was closed in order: end %v, %d of %d bytes", c.number, c.eof, c.got, c.written)
+		if !c.GotEnd || c.got != c.written {
+			m.Fatalf("client %d was closed in order: end %v, %d of %d bytes", c.Number, c.GotEnd, c.got, c.written)
 		}
 	default:
-		if c.seen != c.sent || c.got != c.written || c.conn.Queued() != 0 {
-			m.Fatalf("client %d is stuck: %d of %d bytes seen, %d of %d answered, %d queued", c.number, c.seen, c.sent, c.got,
+		if c.seen != c.Sent || c.got != c.written || c.conn.Queued() != 0 {
+			m.Fatalf("client %d is stuck: %d of %d bytes seen, %d of %d answered, %d queued", c.Number, c.seen, c.Sent, c.got,
 				c.written, c.conn.Queued())
 		}
-		if c.finished && c.eofs != (c.ended && !c.closed) || c.finished && !c.eofs && !(c.closed && c.eof) {
-			m.Fatalf("client %d has sent its end: told %v, closed %v, answered %v", c.number, c.ended, c.closed, c.eof)
+		if c.Finished && c.eofs != (c.ended && !c.closed) || c.Finished && !c.eofs && !(c.closed && c.GotEnd) {
+			m.Fatalf("client %d has sent its end: told %v, closed %v, answered %v", c.Number, c.ended, c.closed, c.GotEnd)
 		}
 	}
 }
@@ -189,9 +183,9 @@ func (m *simulated) callbacks() callbacks {
 	return callbacks{
 		open: func(conn *loop.Conn) {
 			c := m.find(conn)
-			m.Trace("client %d: open", c.number)
+			m.Trace("client %d: open", c.Number)
 			if c.opened {
-				m.Wrong("client %d: OnOpen twice", c.number)
+				m.Wrong("client %d: OnOpen twice", c.Number)
 			}
 			c.opened, c.conn = true, conn
 			if m.OneIn(8) {
@@ -200,12 +194,12 @@ func (m *simulated) callbacks() callbacks {
 		},
 		data: func(conn *loop.Conn, data []byte) {
 			c := m.find(conn)
-			m.Trace("client %d: %d bytes", c.number, len(data))
+			m.Trace("client %d: %d bytes", c.Number, len(data))
 			if !c.opened || c.closed || c.ended {
-				m.Wrong("client %d: OnData at the wrong time", c.number)
+				m.Wrong("client %d: OnData at the wrong time", c.Number)
 			}
-			if place := c.requests().Differs(data, c.seen); place >= 0 || c.seen+len(data) > c.sent {
-				m.Wrong("client %d: wrong byte at %d", c.number, place)
+			if place := c.Requests().Differs(data, c.seen); place >= 0 || c.seen+len(data) > c.Sent {
+				m.Wrong("client %d: wrong byte at %d", c.Number, place)
 			}
 			c.seen += len(data)
 			m.write(c, len(data))
@@ -213,9 +207,9 @@ func (m *simulated) callbacks() callbacks {
 		},
 		close: func(conn *loop.Conn, err error) {
 			c := m.find(conn)
-			m.Trace("client %d: close: %v", c.number, err)
+			m.Trace("client %d: close: %v", c.Number, err)
 			if !c.opened || c.closed {
-				m.Wrong("client %d: OnClose at the wrong time", c.number)
+				m.Wrong("client %d: OnClose at the wrong time", c.Number)
 			}
 			c.closed, c.cause = true, err
 			m.checkCause(c)
@@ -227,19 +221,19 @@ func (m *simulated) callbacks() callbacks {
 func (m *simulated) checkCause(c *client) {
 	switch {
 	case c.cause == nil && (c.closing || c.cut):
-	case c.cause == io.EOF && (c.finished || c.gone) && !c.eofs:
+	case c.cause == io.EOF && (c.Finished || c.Gone) && !c.eofs:
 	case errors.Is(c.cause, loop.ErrEngineClosed):
-	case c.gone || c.eof: // the kernel says that the peer is not there any more
+	case c.Gone || c.GotEnd: // the kernel says that the peer is not there any more
 	default:
-		m.Wrong("client %d: closed because of %v", c.number, c.cause)
+		m.Wrong("client %d: closed because of %v", c.Number, c.cause)
 	}
 }
 
 func (m *simulated) ended(conn *loop.Conn) {
 	c := m.find(conn)
-	m.Trace("client %d: end", c.number)
+	m.Trace("client %d: end", c.Number)
 	if !c.opened || c.closed || c.ended {
-		m.Wrong("client %d: OnEOF at the wrong time", c.number)
+		m.Wrong("client %d: OnEOF at the wrong time", c.Number)
 	}
 	c.ended = true
 	m.write(c, m.Size(5000)) // a late answer
@@ -273,39 +267,39 @@ func (m *simulated) whim(c *client) {
 func (m *simulated) write(c *client, n int) {
 	before := c.conn.Queued()
 	taken, err := c.conn.Write(c.answers().Part(c.written, n))
-	m.Trace("client %d: write %d: %v", c.number, n, err)
+	m.Trace("client %d: write %d: %v", c.Number, n, err)
 	switch {
 	case err == nil && taken == n:
 		c.written += n
 	case taken != 0:
-		m.Wrong("client %d: Write took %d of %d: %v", c.number, taken, n, err)
+		m.Wrong("client %d: Write took %d of %d: %v", c.Number, taken, n, err)
 	case err == loop.ErrQueueFull && before > 0:
-	case err == net.ErrClosed && (c.closing || c.cut || c.closed || c.finished || c.gone):
+	case err == net.ErrClosed && (c.closing || c.cut || c.closed || c.Finished || c.Gone):
 	default:
-		m.Wrong("client %d: %v", c.number, err)
+		m.Wrong("client %d: %v", c.Number, err)
 	}
 }
 
 func (m *simulated) closeConn(c *client) {
-	m.Trace("client %d: Close", c.number)
+	m.Trace("client %d: Close", c.Number)
 	if err := c.conn.Close(); err == nil {
 		c.closing = true
 	}
 }
 
 func (m *simulated) closeNow(c *client) {
-	m.Trace("client %d: CloseNow", c.number)
+	m.Trace("client %d: CloseNow", c.Number)
 	_ = c.conn.CloseNow()
 	c.cut = true
 }
 
 func (m *simulated) pause(c *client) {
-	m.Trace("client %d: pause", c.number)
+	m.Trace("client %d: pause", c.Number)
 	c.conn.Pause()
 }
 
 func (m *simulated) resume(c *client) {
-	m.Trace("client %d: resume", c.number)
+	m.Trace("client %d: resume", c.Number)
 	c.conn.Resume()
 }
 
@@ -359,31 +353,25 @@ func (m *simulated) checkTimers() {
 
 // actions are what clients, and goroutines of the program, do.
 func (m *simulated) actions() []simtest.Action {
-	peer := func(do func(*client)) func() {
+	pick := func() *simtest.Client {
+		if len(m.all) == 0 {
+			return nil
+		}
+		return m.all[m.Rand.IntN(len(m.all))].Client
+	}
+	conn := func(do func(*client)) func() {
 		return func() {
-			if len(m.all) > 0 {
-				do(m.all[m.Rand.IntN(len(m.all))])
+			if len(m.all) == 0 {
+				return
+			}
+			if c := m.all[m.Rand.IntN(len(m.all))]; c.conn != nil {
+				do(c)
 			}
 		}
 	}
-	conn := func(do func(*client)) func() {
-		return peer(func(c *client) {
-			if c.conn != nil {
-				do(c)
-			}
-		})
-	}
-	return []simtest.Action{
+	return append(m.Actions(pick), []simtest.Action{
 		{Weight: 15, Do: m.connect},
 		{Weight: 1, Do: m.crowd},
-		{Weight: 60, Do: peer(func(c *client) { m.peerWrites(c, m.Size(5000)) })},
-		{Weight: 4, Do: peer(func(c *client) { m.peerWrites(c, m.Bulk()) })},
-		{Weight: 40, Do: peer(func(c *client) { m.peerReads(c, m.Size(10_000)) })},
-		{Weight: 4, Do: peer(m.peerFinishes)},
-		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "closes", c.peer.Close) })},
-		{Weight: 2, Do: peer(func(c *client) { m.peerLeaves(c, "resets", c.peer.Reset) })},
-		{Weight: 8, Do: peer(func(c *client) { c.peer.Urgent() })},
-		{Weight: 2, Do: peer(func(c *client) { c.peer.SetWindow(m.Rand.IntN(10_000)) })},
 		{Weight: 15, Do: conn(func(c *client) { m.write(c, m.Size(5000)) })},
 		{Weight: 3, Do: conn(m.closeConn)},
 		{Weight: 3, Do: conn(m.closeNow)},
@@ -393,9 +381,8 @@ func (m *simulated) actions() []simtest.Action {
 		{Weight: 2, Do: func() { m.setTimer(m.anyLoop()) }},
 		{Weight: 2, Do: func() { m.listeners[m.Rand.IntN(len(m.listeners))].Pause() }},
 		{Weight: 3, Do: func() { m.listeners[m.Rand.IntN(len(m.listeners))].Resume() }},
-		{Weight: 1, Do: m.Kernel.SaturateEventfds},
 		{Weight: 6, Do: m.timePasses},
-	}
+	}...)
 }
 
 func (m *simulated) anyLoop() *loop.Loop { return m.engine.Loop(m.Rand.IntN(m.engine.Loops())) }
@@ -412,7 +399,7 @@ func (m *simulated) timePasses() {
 func (m *simulated) timePassesBy(d time.Duration) {
 	m.Advance(d)
 	for _, c := range m.all {
-		if c.closing || c.finished {
+		if c.closing || c.Finished {
 			c.cut = true
 		}
 	}
@@ -420,13 +407,14 @@ func (m *simulated) timePassesBy(d time.Duration) {
 
 func (m *simulated) connect() {
 	which := m.Rand.IntN(len(m.listeners))
-	peer, err := m.Kernel.Client(m.listeners[which].Addr())
-	if err != nil {
-		m.Fatalf("%v", err)
-	}
-	c := &client{number: len(m.all) + 1, peer: peer, eofs: which == 1}
-	m.Trace("client %d connects", c.number)
-	m.clients[peer.Addr()] = c
+	c := &client{eofs: which == 1}
+	c.Client = m.Connect(len(m.all)+1, m.listeners[which].Addr(), func(p []byte) { m.take(c, p) }, func(err error) {
+		if c.opened && !c.cut && !c.Gone && c.got < c.written {
+			m.Fatalf("client %d: %v, with %d of %d bytes", c.Number, err, c.got, c.written)
+		}
+		c.cut = true
+	})
+	m.clients[c.Peer.Addr()] = c
 	m.all = append(m.all, c)
 }
 
@@ -439,71 +427,19 @@ func (m *simulated) crowd() {
 	}
 }
 
-func (m *simulated) peerWrites(c *client, n int) {
-	if c.gone || c.finished || c.eof {
-		return
+// take checks what the peer has got.
+func (m *simulated) take(c *client, p []byte) {
+	if place := c.answers().Differs(p, c.got); place >= 0 || c.got+len(p) > c.written {
+		m.Fatalf("client %d got a wrong byte at %d of %d", c.Number, place, c.written)
 	}
-	n, err := c.peer.Write(c.requests().Part(c.sent, n))
-	m.Trace("client %d: peer writes %d: %v", c.number, n, err)
-	c.sent += n
-	m.peerSees(c, err)
-}
-
-// peerReads reports whether it has read anything.
-func (m *simulated) peerReads(c *client, most int) bool {
-	if c.gone || c.eof {
-		return false
-	}
-	p := m.buffer[:most]
-	n, err := c.peer.Read(p)
-	if n > 0 {
-		m.Trace("client %d: peer reads %d", c.number, n)
-	}
-	if place := c.answers().Differs(p[:n], c.got); place >= 0 || c.got+n > c.written {
-		m.Fatalf("client %d got a wrong byte at %d of %d", c.number, place, c.written)
-	}
-	c.got += n
-	m.peerSees(c, err)
-	return n > 0 || c.eof
-}
-
-// peerSees is what the peer learns of the connection.
-func (m *simulated) peerSees(c *client, err error) {
-	switch {
-	case err == nil || err == systest.ErrWouldBlock:
-	case err == io.EOF:
-		m.Trace("client %d: peer sees the end", c.number)
-		c.eof = true
-	default:
-		m.Trace("client %d: peer sees %v", c.number, err)
-		if c.opened && !c.cut && !c.gone && c.got < c.written {
-			m.Fatalf("client %d: %v, with %d of %d bytes", c.number, err, c.got, c.written)
-		}
-		c.eof, c.cut = true, true
-	}
-}
-
-func (m *simulated) peerFinishes(c *client) {
-	if !c.gone && !c.finished && !c.eof {
-		m.Trace("client %d: peer finishes", c.number)
-		c.peer.CloseWrite()
-		c.finished = true
-	}
-}
-
-func (m *simulated) peerLeaves(c *client, how string, leave func()) {
-	if !c.gone {
-		m.Trace("client %d: peer %s", c.number, how)
-		leave()
-		c.gone = true
-	}
+	c.got += len(p)
 }
 
 // peersRead lets every peer take what has come, and reports whether there was anything.
 func (m *simulated) peersRead() bool {
 	any := false
 	for _, c := range m.all {
-		any = m.peerReads(c, 1<<16) || any
+		any = c.Read(m.buffer[:]) || any
 	}
 	return any
 }
