@@ -36,6 +36,7 @@ type Conn struct {
 	queued []queued // for a turn
 
 	local    net.Addr
+	network  network
 	unserved bool // it has no handler: it ends with Close
 
 	prev, next *Conn // in run.conns; protected by run.mu
@@ -254,7 +255,7 @@ func (c *Conn) unlock(side loop.Side) {
 
 // opError gives err the form that package net gives the errors of a connection.
 func (c *Conn) opError(op string, err error) error {
-	return &net.OpError{Op: op, Net: c.local.Network(), Source: c.local, Addr: c.RemoteAddr(), Err: err}
+	return &net.OpError{Op: op, Net: c.network.String(), Source: c.local, Addr: c.RemoteAddr(), Err: err}
 }
 
 // isConnError reports whether err is about the connection and says nothing of the handler.

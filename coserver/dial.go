@@ -189,7 +189,7 @@ func (a *dialing) attempt(ctx context.Context, remote net.Addr) (*Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &Conn{run: &a.engine.dialled}
+	c := &Conn{run: &a.engine.dialled, network: networkOf(a.network)}
 	if err := a.start(c, remote); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ type Listener struct {
 	run      *run
 	ln       *loop.Listener
 	original net.Listener // what was taken over, or nil
+	network  network
+	local    net.Addr // of the connections; nil if it must be asked for
 
 	mu      sync.Mutex
 	started bool
@@ -41,7 +43,7 @@ func Listen(network, address string) (*Listener, error) {
 // Listen is the function Listen with connections that run on e.
 func (e *Engine) Listen(network, address string) (*Listener, error) {
 	r := &run{server: new(Server), engine: e, idle: make(chan struct{}), over: make(chan struct{})}
-	ln, err := r.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, nil)
+	ln, err := r.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +52,14 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 	e.listeners[ln] = struct{}{}
 	e.lease() // until Close
 	return ln, nil
+}
+
+func newListener(r *run, ln *loop.Listener, name string, original net.Listener) *Listener {
+	l := &Listener{run: r, ln: ln, original: original, network: networkOf(name), local: ln.Addr()}
+	if tcp, ok := l.local.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		l.local = nil
+	}
+	return l
 }
 
 // Addr returns the address that the listener is bound to, with the port that was chosen for port 0.
@@ -99,18 +109,14 @@ func (ln *Listener) begin() error {
 	return nil
 }
 
-// serve gives each connection to open, with the address of its own end, or nil if that must be asked for.
-func (ln *Listener) serve(open func(*loop.Loop, loop.Accepted, net.Addr)) error {
-	local := ln.Addr()
-	if tcp, ok := local.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		local = nil
-	}
-	return ln.ln.Serve(func(l *loop.Loop, accepted loop.Accepted) { open(l, accepted, local) })
+// serve gives each connection to open, with ln.
+func (ln *Listener) serve(open func(*loop.Loop, loop.Accepted, *Listener)) error {
+	return ln.ln.Serve(func(l *loop.Loop, accepted loop.Accepted) { open(l, accepted, ln) })
 }
 
 // arrive keeps a connection for Accept. On the goroutine of its loop.
-func (ln *Listener) arrive(l *loop.Loop, accepted loop.Accepted, local net.Addr) {
-	c := ln.run.attach(l, accepted, local)
+func (ln *Listener) arrive(l *loop.Loop, accepted loop.Accepted, _ *Listener) {
+	c := ln.run.attach(l, accepted, ln)
 	if c == nil {
 		return
 	}
@@ -203,5 +209,5 @@ func (r *rawListener) Write(func(fd uintptr) bool) error {
 }
 
 func (ln *Listener) opError(op string, err error) error {
-	return &net.OpError{Op: op, Net: ln.Addr().Network(), Addr: ln.Addr(), Err: err}
+	return &net.OpError{Op: op, Net: ln.network.String(), Addr: ln.Addr(), Err: err}
 }

@@ -57,7 +57,7 @@ func (c *Conn) localError(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &net.OpError{Op: op, Net: c.local.Network(), Addr: c.local, Err: err}
+	return &net.OpError{Op: op, Net: c.network.String(), Addr: c.local, Err: err}
 }
 
 // SyscallConn gives access to the descriptor. Its Read and Write go past the Conn: they see no input that the Conn has read

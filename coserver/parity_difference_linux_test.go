@@ -23,11 +23,6 @@ var differences = []difference{
 	copied("calls after Close"),
 	copied("both deadlines in the past"),
 	{
-		reason:   "an error names the network of its address; that it was asked for by another name is not kept with the connection",
-		networks: []string{"tcp6"}, who: us,
-		here: regexp.MustCompile(`(OpError\{|")([\w-]+) tcp6 `), instead: "$1$2 tcp ",
-	},
-	{
 		reason: "what was written before Close is delivered; the kernel's reset for unread input would destroy it",
 		script: "Close with input unread", who: peer,
 		here: regexp.MustCompile(`^(peer.Read\(1\)): .*ECONNRESET.*`), instead: `$1: 0 00000000 *errors.errorString bare EOF closed=false deadline=false "EOF"`,

@@ -69,7 +69,9 @@ func (c *Conn) ReadFull(p []byte) (int, error) {
 		var part int
 		part, err = c.read(p[n:])
 		n += part
+		c.input.begun.Store(n > 0) // whoever ends idle connections shall not take this one for idle
 	}
+	c.input.set(c.input.unread)
 	c.unlock(loop.ReadSide)
 	if err == io.EOF && n > 0 {
 		err = io.ErrUnexpectedEOF

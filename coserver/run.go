@@ -116,8 +116,8 @@ func (r *run) finish() {
 }
 
 // open begins a connection that its handler serves. On the goroutine of its loop.
-func (r *run) open(l *loop.Loop, accepted loop.Accepted, local net.Addr) {
-	c := r.attach(l, accepted, local)
+func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
+	c := r.attach(l, accepted, from)
 	if c == nil {
 		return
 	}
@@ -136,8 +136,8 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, local net.Addr) {
 }
 
 // attach makes a connection known to its loop and to the run. It returns nil if either does not take it.
-func (r *run) attach(l *loop.Loop, accepted loop.Accepted, local net.Addr) *Conn {
-	c := &Conn{run: r, local: local}
+func (r *run) attach(l *loop.Loop, accepted loop.Accepted, from *Listener) *Conn {
+	c := &Conn{run: r, local: from.local, network: from.network}
 	if err := l.Attach(&c.sock, accepted, c); err != nil {
 		r.server.report(c, err)
 		return nil

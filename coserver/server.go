@@ -115,11 +115,11 @@ func (s *Server) logger() *slog.Logger {
 // "unix", and address is as in net.Listen. Clients can connect from now on and are served from [Server.Serve] on. Errors
 // are those of net.Listen, or name the field of s that is wrong, or are ErrServerClosed while a Shutdown is under way.
 func (s *Server) Listen(network, address string) (*Listener, error) {
-	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, nil)
+	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
 }
 
 // listen adds a listener that bind gives, and starts the server if it is not started.
-func (s *Server) listen(bind func(*Engine) (*loop.Listener, error), original net.Listener) (*Listener, error) {
+func (s *Server) listen(bind func(*Engine) (*loop.Listener, error), network string, original net.Listener) (*Listener, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (s *Server) listen(bind func(*Engine) (*loop.Listener, error), original net
 			return nil, err
 		}
 	}
-	ln, err := r.listen(bind, original)
+	ln, err := r.listen(bind, network, original)
 	if err != nil {
 		if s.run == nil && r.ownsEngine {
 			r.engine.Close()
@@ -143,7 +143,7 @@ func (s *Server) listen(bind func(*Engine) (*loop.Listener, error), original net
 	return ln, nil
 }
 
-func (r *run) listen(bind func(*Engine) (*loop.Listener, error), original net.Listener) (*Listener, error) {
+func (r *run) listen(bind func(*Engine) (*loop.Listener, error), network string, original net.Listener) (*Listener, error) {
 	// It may ask a name server, and r.mu is what every connection needs to begin and to end.
 	raw, err := bind(r.engine)
 	if err != nil {
@@ -155,7 +155,7 @@ func (r *run) listen(bind func(*Engine) (*loop.Listener, error), original net.Li
 		raw.Close()
 		return nil, ErrServerClosed
 	}
-	ln := &Listener{run: r, ln: raw, original: original}
+	ln := newListener(r, raw, network, original)
 	r.listeners = append(r.listeners, ln)
 	return ln, nil
 }
@@ -196,7 +196,7 @@ func (s *Server) own(ln net.Listener) (*Listener, error) {
 	if !ok {
 		return nil, fmt.Errorf("coserver: cannot serve a %T: it has no descriptor: %w", ln, errors.ErrUnsupported)
 	}
-	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Adopt(foreign) }, foreign)
+	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Adopt(foreign) }, ln.Addr().Network(), foreign)
 }
 
 // ListenAndServe is Listen and then Serve.
