@@ -124,12 +124,12 @@ func (*host) Recv(fd int, p []byte) (int, syscall.Errno) {
 	if errno != 0 {
 		return 0, errno
 	}
-	received(fd, p[:n])
+	received(fd)
 	return int(n), 0
 }
 
 func (*host) Send(fd int, p []byte) (int, syscall.Errno) {
-	sending(p[:min(len(p), MaxTransfer)])
+	sending()
 	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 		uintptr(min(len(p), MaxTransfer)), unix.MSG_NOSIGNAL, 0, 0)
 	if errno != 0 {
@@ -151,9 +151,9 @@ func (*host) Sendv(fd int, bufs [][]byte) (int, syscall.Errno) {
 		size := min(len(buf), left)
 		vectors[count].Base = &buf[0]
 		vectors[count].SetLen(size)
-		sending(buf[:size])
 		count, left = count+1, left-size
 	}
+	sending()
 	message := unix.Msghdr{Iov: &vectors[0]}
 	message.SetIovlen(count)
 	n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&message)), unix.MSG_NOSIGNAL)

@@ -8,6 +8,7 @@ import (
 
 // Sendfile tells the scheduler, unlike the others: it waits for the disk if the file's pages are not in memory.
 func (*host) Sendfile(socket, file, n int) (int, syscall.Errno) {
+	sending()
 	sent, _, errno := syscall.Syscall6(unix.SYS_SENDFILE, uintptr(socket), uintptr(file), 0, uintptr(min(n, MaxTransfer)), 0, 0)
 	if errno != 0 {
 		return 0, errno
@@ -25,6 +26,7 @@ func (*host) Pipe() (r, w int, errno syscall.Errno) {
 }
 
 func (*host) Splice(from, to, n int) (int, syscall.Errno) {
+	sending()
 	moved, _, errno := syscall.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(min(n, MaxTransfer)),
 		unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
 	if errno != 0 {
