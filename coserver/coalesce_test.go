@@ -17,12 +17,22 @@ import (
 // countingKernel counts the transfers that move something or try to.
 type countingKernel struct {
 	sys.Kernel
-	sends, receives, empty atomic.Int64
+	sends, receives, empty, sendfiles, splices atomic.Int64
 }
 
 func (k *countingKernel) Send(fd int, p []byte) (int, syscall.Errno) {
 	k.sends.Add(1)
 	return k.Kernel.Send(fd, p)
+}
+
+func (k *countingKernel) Sendfile(socket, file, n int) (int, syscall.Errno) {
+	k.sendfiles.Add(1)
+	return k.Kernel.Sendfile(socket, file, n)
+}
+
+func (k *countingKernel) Splice(from, to, n int) (int, syscall.Errno) {
+	k.splices.Add(1)
+	return k.Kernel.Splice(from, to, n)
 }
 
 func (k *countingKernel) Recv(fd int, p []byte) (int, syscall.Errno) {
@@ -111,4 +121,26 @@ func TestGatheredOutputIsNotLost(t *testing.T) {
 			})
 		}
 	})
+}
+
+// io.Copy from a file or from another connection goes past the program's memory.
+func TestCopyInTheKernel(t *testing.T) {
+	kernel, engine := counted(t)
+	file := fileWith(t, []byte("from a file"))
+	addr := start(t, &coserver.Server{Engine: engine, Handler: func(c *coserver.Conn) error {
+		if _, err := io.Copy(c, file); err != nil {
+			return err
+		}
+		_, err := io.Copy(c, c)
+		return err
+	}}, "tcp")
+	c := dial(t, addr)
+	content := make([]byte, len("from a file"))
+	_, err := io.ReadFull(c, content)
+	require.NoError(t, err)
+	require.Equal(t, "from a file", string(content))
+	exchange(t, c, "from a connection")
+	require.NotZero(t, kernel.sendfiles.Load())
+	require.NotZero(t, kernel.splices.Load())
+	require.Zero(t, kernel.receives.Load()+kernel.sends.Load())
 }

@@ -23,8 +23,24 @@ type input struct {
 }
 
 // turnBudget is how many bytes a handler may move without waiting before everything else that is ready on its loop has
-// its turn.
-const turnBudget = 256 << 10
+// its turn. What it moves in bulk, more than bulkSize at once, counts bulkShare times less: there is nothing but the copy to
+// it, and a turn that ends in the middle of a large message finds it out of the processor's cache the next time.
+const (
+	turnBudget = 256 << 10
+	bulkSize   = 64 << 10
+	bulkShare  = 16
+
+	// maxPiece is the most that is moved in one go.
+	maxPiece = 1 << 20
+)
+
+// spent is what the transfer of n bytes takes of the budget, if asked could have been moved.
+func (c *Conn) spent(n, asked int) int32 {
+	if asked > bulkSize && c.secure == nil {
+		n /= bulkShare
+	}
+	return int32(n)
+}
 
 // set makes unread what is left, and tells Write whether there is anything.
 func (in *input) set(unread []byte) {
@@ -92,7 +108,7 @@ func (c *Conn) read(p []byte) (int, error) {
 			return 0, net.ErrClosed // what came before may have been dropped
 		}
 		if err != loop.ErrNotReady {
-			in.streak += int32(n)
+			in.streak += c.spent(n, len(p))
 			return n, err
 		}
 		in.streak = 0

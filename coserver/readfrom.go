@@ -3,7 +3,6 @@ package coserver
 import (
 	"errors"
 	"io"
-	"os"
 	"syscall"
 
 	"github.com/strand-net/strand/loop"
@@ -37,12 +36,19 @@ func (c *Conn) fromKernel(r io.Reader) (n int64, err error) {
 		}
 	}
 	switch r := r.(type) {
-	case *os.File:
-		return c.sendFile(r, limit)
 	case *Conn:
 		return r.spliceTo(c, limit)
+	case file:
+		return c.sendFile(r, limit)
 	}
 	return 0, errNoShortcut
+}
+
+// file is an *os.File, also as os.File.WriteTo, which io.Copy calls, passes itself on.
+type file interface {
+	io.Reader
+	io.Seeker
+	syscall.Conn
 }
 
 // copyFrom copies through a lent buffer. It may wait in r while it has the buffer.
@@ -67,9 +73,9 @@ func (c *Conn) copyFrom(r io.Reader) (total int64, err error) {
 	}
 }
 
-// sendFile sends up to limit bytes of file from its offset on.
-func (c *Conn) sendFile(file *os.File, limit int64) (int64, error) {
-	raw, err := file.SyscallConn()
+// sendFile sends up to limit bytes of f from its offset on.
+func (c *Conn) sendFile(f file, limit int64) (int64, error) {
+	raw, err := f.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
@@ -83,7 +89,7 @@ func (c *Conn) sendFile(file *os.File, limit int64) (int64, error) {
 	for err == nil && total < limit {
 		n := 0
 		readErr := raw.Read(func(fd uintptr) bool {
-			n, err = c.sock.SendFile(fd, int(min(limit-total, turnBudget)))
+			n, err = c.sock.SendFile(fd, int(min(limit-total, maxPiece)))
 			return true
 		})
 		total += int64(n)
@@ -97,7 +103,7 @@ func (c *Conn) sendFile(file *os.File, limit int64) (int64, error) {
 		if err == nil && n == 0 {
 			break // the end of the file
 		}
-		err = c.sent(n, err)
+		err = c.sent(n, maxPiece, err)
 	}
 	c.unlock(loop.WriteSide)
 	if err == errNoShortcut {

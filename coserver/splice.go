@@ -80,7 +80,7 @@ func (s *splicing) step(n int64) (int64, error) {
 		if known || from.sock.Take(loop.ReadSide) {
 			moved, err := s.take(n)
 			if err != loop.ErrNotReady {
-				from.input.streak += int32(moved)
+				from.input.streak += from.spent(moved, maxPiece)
 				if err != nil {
 					return 0, from.readError(err)
 				}
@@ -105,7 +105,7 @@ func (s *splicing) take(n int64) (int, error) {
 		}
 		s.pipe = pipe
 	}
-	return s.from.sock.SpliceTo(s.pipe, int(min(n, turnBudget)))
+	return s.from.sock.SpliceTo(s.pipe, int(min(n, maxPiece)))
 }
 
 // put empties the pipe. What it cannot get rid of is lost, as it is with a copy through memory whose write fails.
@@ -114,7 +114,7 @@ func (s *splicing) put() (total int64, err error) {
 		var n int
 		if err = s.to.expired(loop.WriteSide); err == nil {
 			n, err = s.to.sock.SpliceFrom(s.pipe)
-			err = s.to.sent(n, err)
+			err = s.to.sent(n, maxPiece, err)
 		}
 		total += int64(n)
 	}

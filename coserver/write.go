@@ -137,9 +137,10 @@ func (c *Conn) send(p []byte) (int, error) {
 
 func (c *Conn) sendRaw(p []byte) (int, error) {
 	for sent := 0; ; {
-		n, err := c.sock.Send(p[sent:min(len(p), sent+turnBudget)])
+		piece := p[sent:min(len(p), sent+maxPiece)]
+		n, err := c.sock.Send(piece)
 		sent += n
-		if err := c.sent(n, err); err != nil {
+		if err := c.sent(n, len(piece), err); err != nil {
 			return sent, err
 		}
 		if sent == len(p) {
@@ -148,11 +149,11 @@ func (c *Conn) sendRaw(p []byte) (int, error) {
 	}
 }
 
-// sent is what comes after a system call that has sent n bytes: a handler that has sent its share without waiting lets others
+// sent is what comes after a system call that has sent n bytes of those that it was asked to: a handler that has sent its share without waiting lets others
 // go first, and if there was no room, the caller waits for it. The caller must have the turn of the write side.
-func (c *Conn) sent(n int, err error) error {
+func (c *Conn) sent(n, asked int, err error) error {
 	out := &c.output
-	if out.streak += int32(n); out.streak >= turnBudget {
+	if out.streak += c.spent(n, asked); out.streak >= turnBudget {
 		out.streak = 0
 		if t := c.self(); t != nil {
 			t.giveWay()

@@ -45,7 +45,7 @@ func (c *Conn) writev(bufs [][]byte) (total int64, err error) {
 		for offset += n; next < len(bufs) && offset >= len(bufs[next]); next++ {
 			offset -= len(bufs[next])
 		}
-		if err := c.sent(n, err); err != nil {
+		if err := c.sent(n, n, err); err != nil {
 			return total, err
 		}
 		if next == len(bufs) {
