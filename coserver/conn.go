@@ -37,6 +37,7 @@ type Conn struct {
 
 	local    net.Addr
 	network  network
+	woken    [2]bool // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
 	unserved bool // it has no handler: it ends with Close
 
 	prev, next *Conn // in run.conns; protected by run.mu
@@ -168,13 +169,17 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	if c.closed.Load() {
 		return true, net.ErrClosed
 	}
+	woken := c.woken[side]
+	c.woken[side] = false
 	if err := c.expired(side); err != nil {
-		// It may have been readiness that ended the wait, just before the deadline did. The next call must not wait for
-		// what has come already.
-		c.sock.Reopen(side)
+		if !woken {
+			// It was readiness that ended the wait, just before the deadline did. The next call must not wait for what has
+			// come already.
+			c.sock.Reopen(side)
+		}
 		return true, err
 	}
-	return true, nil
+	return !woken, nil
 }
 
 // mustEnd reports whether there is no point in waiting: the connection is closed, or its server is shutting down and

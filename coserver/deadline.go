@@ -70,6 +70,7 @@ func (c *Conn) makeDeadlines() *deadlines {
 // wakeWaiter ends a wait for another reason than readiness: the one that waited looks which.
 func (c *Conn) wakeWaiter(side loop.Side) {
 	if c.sock.Disarm(side) {
+		c.woken[side] = true
 		c.waiting[side].wake(nil)
 	}
 }
