@@ -33,11 +33,14 @@ func TestBlockedHandlerIsTakenOver(t *testing.T) {
 			}
 		},
 		"computing": func(until <-chan struct{}) {
-			for {
+			for sum := uint64(1); ; sum = sum*3 + 1 {
 				select {
 				case <-until:
 					return
 				default:
+					if sum == 0 {
+						return // it never is; so the sum is needed
+					}
 				}
 			}
 		},

@@ -53,9 +53,6 @@ func (l *Loop) Leave(v Visit) bool {
 // Visiting returns the number of the visit in progress, or 0. Safe from any goroutine.
 func (l *Loop) Visiting() uint64 { return l.visit.word.Load() >> 1 }
 
-// Visited reports whether a visit goes on. Only who is visited may rely on the answer, and only on a negative one.
-func (l *Loop) Visited(visit uint64) bool { return l.visit.word.Load()>>1 == visit }
-
 // Pin makes sure that the visit goes on until Unpin, so that who is visited may do what only the loop's goroutine may. It
 // reports false if that is too late.
 func (l *Loop) Pin(visit uint64) bool {
