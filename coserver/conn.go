@@ -33,12 +33,12 @@ type Conn struct {
 	halfClosed atomic.Bool // CloseWrite has been called
 
 	mu     sync.Mutex
-	queued *[]queued // for a turn; nil: nobody ever was
+	queued []queued // for a turn
 
 	local    net.Addr
 	network  network
 	woken    [2]bool // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
-	unserved bool    // it has no handler: it ends with Close
+	unserved bool // it has no handler: it ends with Close
 
 	prev, next *Conn // in run.conns; protected by run.mu
 }
@@ -218,10 +218,7 @@ func (c *Conn) queueFor(side loop.Side) error {
 		return nil
 	}
 	w := prepared()
-	if c.queued == nil {
-		c.queued = new([]queued)
-	}
-	*c.queued = append(*c.queued, queued{side, w})
+	c.queued = append(c.queued, queued{side, w})
 	c.mu.Unlock()
 	w.wait()
 	if c.closed.Load() {
@@ -239,8 +236,7 @@ func (c *Conn) unlock(side loop.Side) {
 	c.mu.Lock()
 	var first *waiter
 	more := false
-	waiting := *c.queued
-	for i, q := range waiting {
+	for i, q := range c.queued {
 		if q.side != side {
 			continue
 		}
@@ -249,10 +245,10 @@ func (c *Conn) unlock(side loop.Side) {
 			break
 		}
 		first = q.waiter
-		*c.queued = append(waiting[:i:i], waiting[i+1:]...)
+		c.queued = append(c.queued[:i:i], c.queued[i+1:]...)
 		break
 	}
-	for _, q := range *c.queued {
+	for _, q := range c.queued {
 		more = more || q.side == side
 	}
 	if !more {
