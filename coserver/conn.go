@@ -38,7 +38,7 @@ type Conn struct {
 	local    net.Addr
 	network  network
 	woken    [2]bool // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
-	unserved bool // it has no handler: it ends with Close
+	unserved bool    // it has no handler: it ends with Close
 
 	prev, next *Conn // in run.conns; protected by run.mu
 }
