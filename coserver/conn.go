@@ -33,7 +33,7 @@ type Conn struct {
 	halfClosed atomic.Bool // CloseWrite has been called
 
 	mu     sync.Mutex
-	queued []queued // for a turn
+	queued *[]queued // for a turn; nil: nobody ever was
 
 	local    net.Addr
 	network  network
@@ -218,7 +218,10 @@ func (c *Conn) queueFor(side loop.Side) error {
 		return nil
 	}
 	w := prepared()
-	c.queued = append(c.queued, queued{side, w})
+	if c.queued == nil {
+		c.queued = new([]queued)
+	}
+	*c.queued = append(*c.queued, queued{side, w})
 	c.mu.Unlock()
 	w.wait()
 	if c.closed.Load() {
@@ -236,7 +239,8 @@ func (c *Conn) unlock(side loop.Side) {
 	c.mu.Lock()
 	var first *waiter
 	more := false
-	for i, q := range c.queued {
+	waiting := *c.queued
+	for i, q := range waiting {
 		if q.side != side {
 			continue
 		}
@@ -245,10 +249,10 @@ func (c *Conn) unlock(side loop.Side) {
 			break
 		}
 		first = q.waiter
-		c.queued = append(c.queued[:i:i], c.queued[i+1:]...)
+		*c.queued = append(waiting[:i:i], waiting[i+1:]...)
 		break
 	}
-	for _, q := range c.queued {
+	for _, q := range *c.queued {
 		more = more || q.side == side
 	}
 	if !more {

@@ -219,12 +219,17 @@ func (a *dialing) localAddr(c *Conn, remote net.Addr) net.Addr {
 // start gives c a socket that is connecting: on the loop of the caller, if it is one of the engine.
 func (a *dialing) start(c *Conn, remote net.Addr) error {
 	s := &starting{dialing: a, conn: c, remote: remote}
-	if a.task != nil && a.task.reactor.engine == a.engine {
-		s.loop = a.task.reactor.loop
-		s.begin()
-		return s.err
+	if t := a.task; t != nil && t.reactor.engine == a.engine {
+		s.loop = t.reactor.loop
+		if s.loop.Pin(t.visit) {
+			s.begin()
+			s.loop.Unpin(t.visit)
+			return s.err
+		}
+	} else {
+		s.loop = a.engine.loops.Choose()
 	}
-	s.loop, s.done = a.engine.loops.Choose(), new(notice)
+	s.done = new(notice)
 	if !s.loop.Post(s) {
 		return loop.ErrEngineClosed
 	}

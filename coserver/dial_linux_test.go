@@ -21,24 +21,6 @@ import (
 	"github.com/strand-net/strand/poller/pollertest/leak"
 )
 
-// within runs do in a handler of each kind, and on a goroutine of its own.
-func within(t *testing.T, do func(t *testing.T)) {
-	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
-		failed := make(chan bool, 1)
-		addr := start(t, &coserver.Server{Carrier: carrier, Handler: func(*coserver.Conn) error {
-			defer func() { failed <- t.Failed() }()
-			do(t)
-			return nil
-		}}, "tcp")
-		dial(t, addr)
-		require.False(t, receive(t, failed))
-	})
-	t.Run("goroutine", func(t *testing.T) {
-		leak.Check(t)
-		do(t)
-	})
-}
-
 func TestDial(t *testing.T) {
 	for _, network := range []string{"tcp", "tcp6", "unix"} {
 		t.Run(network, func(t *testing.T) {

@@ -26,6 +26,10 @@ type EngineConfig struct {
 	// MaxGoroutines bounds the goroutines for handlers that no loop carries. 0 means 262,144.
 	MaxGoroutines int
 
+	// TakeOverAfter is how long a handler may keep its loop from everything else, by computing or by waiting for what is not a
+	// connection. Then the loop goes on without it, on another goroutine. A millisecond is a good value. 0 means for ever.
+	TakeOverAfter time.Duration
+
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -33,6 +37,9 @@ type EngineConfig struct {
 const defaultMaxGoroutines = 256 << 10
 
 func (c *EngineConfig) validate() error {
+	if c.TakeOverAfter < 0 {
+		return fmt.Errorf("coserver: EngineConfig.TakeOverAfter is %v, want 0 or more", c.TakeOverAfter)
+	}
 	if c.MaxGoroutines < 0 {
 		return fmt.Errorf("coserver: EngineConfig.MaxGoroutines is %d, want 0 or more", c.MaxGoroutines)
 	}
@@ -49,6 +56,9 @@ type Engine struct {
 	maxGoroutines int
 	shared        bool // it is, or was, the one of shared
 	leases        int  // protected by shared.mu
+
+	monitor   monitor
+	takeOvers atomic.Uint64
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{} // those of Listen
@@ -77,6 +87,7 @@ func newEngine(config EngineConfig, loopConfig loop.Config) (*Engine, error) {
 	}
 	e.dialled.server, e.dialled.engine = new(Server), e
 	engines.add(e)
+	e.monitor.start(e, config.TakeOverAfter)
 	return e, nil
 }
 
@@ -159,6 +170,7 @@ func (e *Engine) Close() error {
 	}
 	err := e.loops.Close()
 	engines.remove(e)
+	e.monitor.end()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.pool != nil {

@@ -14,3 +14,6 @@ func NewEngineOn(kernel sys.Kernel) (*Engine, error) {
 
 // NewEngineWith is NewEngine with a configuration of its loops.
 var NewEngineWith = newEngine
+
+// MonitorSleeps reports whether nobody looks after an engine's loops, for there is nothing to see.
+func MonitorSleeps(e *Engine) bool { return e.monitor.asleep.Load() }

@@ -32,6 +32,24 @@ func onEachCarrier(t *testing.T, test func(t *testing.T, carrier coserver.Carrie
 	}
 }
 
+// within runs do in a handler of each kind, and on a goroutine of its own.
+func within(t *testing.T, do func(t *testing.T)) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		failed := make(chan bool, 1)
+		addr := start(t, &coserver.Server{Carrier: carrier, Handler: func(*coserver.Conn) error {
+			defer func() { failed <- t.Failed() }()
+			do(t)
+			return nil
+		}}, "tcp")
+		dial(t, addr)
+		require.False(t, receive(t, failed))
+	})
+	t.Run("goroutine", func(t *testing.T) {
+		leak.Check(t)
+		do(t)
+	})
+}
+
 // start serves s on network until the test ends, and fails the test if anything is left then.
 func start(t *testing.T, s *coserver.Server, network string) net.Addr {
 	t.Helper()

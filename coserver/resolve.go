@@ -34,7 +34,7 @@ func (a *dialing) resolve(ctx context.Context, address string) ([]net.Addr, erro
 			ips = []netip.Addr{ip}
 		}
 	}
-	if offloadErr := a.offload(lookup); offloadErr != nil {
+	if offloadErr := Offload(lookup); offloadErr != nil {
 		return nil, offloadErr
 	}
 	if err != nil {
@@ -48,23 +48,6 @@ func (a *dialing) resolver() *net.Resolver {
 		return a.Resolver
 	}
 	return net.DefaultResolver
-}
-
-// offload runs do where it may block, and waits for it. It fails if there is no goroutine for it.
-func (a *dialing) offload(do func()) error {
-	if a.task == nil {
-		do()
-		return nil
-	}
-	done := new(notice)
-	err := a.engine.spawn(func() {
-		defer done.give()
-		do()
-	})
-	if err == nil {
-		done.wait()
-	}
-	return err
 }
 
 // suitable picks the addresses that the network and the local address can reach. The zero IP stands for this machine, as an

@@ -122,6 +122,7 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 		return
 	}
 	l.Hold() // until the task ends
+	c.task.conn = c
 	c.task.reactor = &r.engine.reactors[l.Index()]
 	if r.server.inline() {
 		c.task.startInline(c.serve)

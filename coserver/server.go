@@ -24,7 +24,7 @@ const (
 	// Auto chooses: inline where the machine allows it (amd64, arm64), a goroutine for each connection elsewhere.
 	Auto Carrier = iota
 	// Inline runs handlers as coroutines on their loops, at the cost of an event callback. Calls on Conns park the
-	// handler; anything else that blocks holds up the loop.
+	// handler; anything else that blocks holds up the loop, unless EngineConfig.TakeOverAfter lets it go on without the handler.
 	Inline
 	// Channel runs each handler on a goroutine of its own.
 	Channel

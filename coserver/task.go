@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"iter"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -23,13 +24,14 @@ import (
 //
 // The task itself is between running and parked ("parking") from its call of yield until next has returned in its
 // carrier. Nobody may resume it then, and only the carrier knows when that time is over; so only the carrier sets
-// parked. A wake-up that comes earlier is kept as woken. As long as the loop's goroutine is the carrier this cannot
-// happen, for wake-ups come through the loop; it can when that goroutine has been replaced meanwhile.
+// parked. A wake-up that comes earlier is kept as woken: it comes from a loop that has been taken over meanwhile.
 type task struct {
 	reactor *reactor
+	conn    *Conn // whose handler it is, or nil
 	next    func() (struct{}, bool)
 	yield   func(struct{}) bool
 	g       atomic.Uintptr // the goroutine that the handler runs on, 0 when it has ended
+	visit   uint64         // the latest that its loop has paid it; its carrier's and its own
 	state   atomic.Uint32
 	inline  bool // carried by a loop
 }
@@ -81,26 +83,32 @@ func (t *task) isCaller() bool { return canInline && t.g.Load() == getg() }
 
 // resume runs the task until it parks or ends. On the goroutine of its loop only.
 func (t *task) resume() {
-	if !t.state.CompareAndSwap(taskParked, taskRunning) {
+	for !t.state.CompareAndSwap(taskParked, taskRunning) {
 		if t.state.CompareAndSwap(taskRunning, taskWoken) {
 			return // its carrier will see to it
 		}
-		t.state.Store(taskRunning)
 	}
-	t.reactor.running.Store(t)
+	r := t.reactor
+	r.running.Store(t)
+	visit := r.loop.Enter()
+	t.visit = visit.Number
+	r.engine.monitor.wake()
 	// What comes out of next may be a Goexit of the handler, which ends the carrier's goroutine too; the loop then
 	// goes on with another.
-	defer t.returned()
+	defer t.returned(visit)
 	t.next()
 }
 
-// returned is the carrier's part in parking.
-func (t *task) returned() {
-	if t.state.CompareAndSwap(taskRunning, taskParked) || t.state.Load() == taskEnded {
-		return
+// returned is the carrier's part in parking. If the loop has been taken over meanwhile, that is all that is left for it to do.
+func (t *task) returned(visit loop.Visit) {
+	deposed := !t.reactor.loop.Leave(visit)
+	if !t.state.CompareAndSwap(taskRunning, taskParked) && t.state.Load() != taskEnded {
+		t.state.Store(taskParked)
+		t.reactor.loop.Post(t)
 	}
-	t.state.Store(taskParked)
-	t.reactor.loop.Post(t)
+	if deposed {
+		runtime.Goexit()
+	}
 }
 
 // RunOnLoop resumes a task that was woken from elsewhere.
@@ -108,7 +116,12 @@ func (t *task) RunOnLoop() { t.resume() }
 
 // giveWay lets everything else that is ready on the loop run first. The task must be the caller, and inline.
 func (t *task) giveWay() {
-	t.reactor.loop.Requeue(t)
+	if l := t.reactor.loop; l.Pin(t.visit) {
+		l.Requeue(t)
+		l.Unpin(t.visit)
+	} else {
+		l.Post(t)
+	}
 	t.yield(struct{}{})
 }
 

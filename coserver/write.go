@@ -114,6 +114,32 @@ func (c *Conn) sendGathered() (int, error) {
 	return n, err
 }
 
+// flushPart sends what is gathered as far as it goes without waiting, and keeps the rest. The caller must have the turn of the
+// write side.
+func (c *Conn) flushPart() {
+	out := &c.output
+	if out.size == 0 || out.err != nil {
+		return
+	}
+	if c.secure != nil {
+		c.secure.flushPart(c)
+		return
+	}
+	n, err := c.sock.Send(out.buffer[:out.size])
+	out.sentPart(n, err)
+}
+
+// sentPart forgets the first n bytes of what is gathered, or all of it if they could not be sent.
+func (o *output) sentPart(n int, err error) {
+	if o.size = int32(copy(o.buffer[:], o.buffer[n:o.size])); o.size > 0 && (err == nil || err == loop.ErrNotReady) {
+		return
+	}
+	if err != loop.ErrNotReady {
+		o.err = err
+	}
+	o.reset()
+}
+
 // flushNow sends what is gathered, and the end of TLS, as far as it goes without waiting. The caller must have the turn of the
 // write side.
 func (o *output) flushNow(c *Conn) {

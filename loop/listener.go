@@ -270,7 +270,7 @@ func (ln *Listener) place(accepted Accepted) {
 	target.sockets.Add(1)
 	a := arrival{ln, target, accepted}
 	if target == ln.loop {
-		a.RunOnLoop()
+		target.arrived = append(target.arrived, a) // not now: who opens it may keep this goroutine, and there may be more to accept
 	} else if !target.Post(a) {
 		accepted.discard(target)
 	}

@@ -41,16 +41,21 @@ type Loop struct {
 
 	mailbox mailbox // work from other goroutines
 	closing atomic.Bool
+	visit   visit
 
 	// Owned by the goroutine that runs the loop.
+	carrier *carrier
 	step    step
+	half    *Socket // whose write side an event is still to be told of
 	events  []poller.Event
 	count   int // events in hand
 	cursor  int // the next of them
 	handled int // events since the loop last gave way
 	slots   slots
-	ready   queue // work that the loop gave itself, for its next turn
-	posted  queue // what was in the mailbox
+	arrived []arrival // connections that a listener of this loop has accepted for it
+	begun   int       // how many of them have been
+	ready   queue     // work that the loop gave itself, for its next turn
+	posted  queue     // what was in the mailbox
 	flushes flushes
 	timers  timers
 	killed  bool   // closing has been passed on to all sockets
@@ -100,11 +105,14 @@ func (l *Loop) Unhold() {
 }
 
 // run iterates until the engine is closed and the last socket is gone. A callback that ends its goroutine
-// (runtime.Goexit, as testing's FailNow does) ends this one too: then another takes the iteration up where it was.
+// (runtime.Goexit, as testing's FailNow does) ends this one too: then another takes the iteration up where it was. So it does
+// when this one has been deposed.
 func (l *Loop) run() {
+	self := new(carrier)
+	l.carrier = self
 	finished := false
 	defer func() {
-		if !finished {
+		if !finished && !self.deposed {
 			go l.run()
 		}
 	}()
@@ -123,20 +131,24 @@ func (l *Loop) iterate() {
 		l.cursor, l.step = 0, stepDispatch
 	}
 	if l.step == stepDispatch { // 2. Tell each socket or listener that an event is about.
+		l.dispatchHalf()
 		for l.cursor < l.count {
 			event := l.events[l.cursor]
 			l.cursor++
 			if w := l.slots.find(event.Token); w != nil {
 				w.dispatch(event.Readiness)
+				l.dispatchHalf()
 			}
 		}
 		l.ready.begin()
 		l.step = stepReady
 	}
-	if l.step == stepReady { // 3. Run what used up its share of an earlier turn.
+	if l.step == stepReady { // 3. Begin what has been accepted, and run what used up its share of an earlier turn.
+		l.begin()
 		for r := l.ready.next(); r != nil; r = l.ready.next() {
 			r.RunOnLoop()
 		}
+		l.begin()
 		l.mailbox.drain(&l.posted)
 		l.posted.begin()
 		l.step = stepMailbox
@@ -173,7 +185,7 @@ func (l *Loop) wait() {
 		runtime.Gosched()
 	}
 	timeout := time.Duration(-1)
-	if l.ready.any() {
+	if l.ready.any() || len(l.arrived) > 0 {
 		timeout = 0
 	} else if when, ok := l.timers.next(); ok {
 		timeout = max(0, time.Duration(when-l.Now()))
@@ -188,6 +200,16 @@ func (l *Loop) wait() {
 		// The poller is ours alone and its descriptors are valid: this is not the kernel's answer to anybody's input.
 		panic("loop: " + err.Error())
 	}
+}
+
+// begin opens the connections that have been accepted.
+func (l *Loop) begin() {
+	for l.begun < len(l.arrived) {
+		a := l.arrived[l.begun]
+		l.begun++
+		a.RunOnLoop()
+	}
+	l.arrived, l.begun = l.arrived[:0], 0
 }
 
 // Post runs r on the loop's goroutine, after what was posted before it. It reports false if the loop has ended, and r will

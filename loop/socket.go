@@ -102,10 +102,19 @@ func (s *Socket) dispatch(r poller.Readiness) {
 	if r&poller.Closed != 0 {
 		s.owner.Hangup()
 	}
+	// Whoever is told may keep this goroutine. What the event says beyond that must not depend on its return.
+	if r&poller.Writable != 0 && s.gates[WriteSide].open() {
+		s.loop.half = s
+	}
 	if r&poller.Readable != 0 && s.gates[ReadSide].open() {
 		s.owner.ReadReady()
 	}
-	if r&poller.Writable != 0 && s.gates[WriteSide].open() {
+}
+
+// dispatchHalf tells a socket of the other half of its event.
+func (l *Loop) dispatchHalf() {
+	if s := l.half; s != nil {
+		l.half = nil
 		s.owner.WriteReady()
 	}
 }

@@ -1,0 +1,33 @@
+package coserver
+
+import "github.com/strand-net/strand/loop"
+
+// takeOver ends a visit from outside: the loop goes on with a goroutine of the pool, and the handler by itself, until it waits for
+// a connection again. What it has gathered goes out now, for nobody knows when it will come to send it.
+func (e *Engine) takeOver(r *reactor, visit uint64) {
+	t := r.running.Load() // since before the visit, which goes on if Depose says so
+	if !r.loop.Depose(visit, e.goOn) {
+		return
+	}
+	e.takeOvers.Add(1)
+	if c := t.conn; c != nil && c.sock.Acquire(loop.WriteSide) == loop.TurnTaken {
+		c.flushPart()
+		c.unlock(loop.WriteSide)
+	}
+}
+
+// goOn runs do on a goroutine: of the pool, or if that is exhausted, for a loop must not stand still, on one of its own.
+func (e *Engine) goOn(do func()) {
+	if e.spawn(do) != nil {
+		go do()
+	}
+}
+
+// Stats are counts since an engine began.
+type Stats struct {
+	// TakeOvers is how many times a handler has blocked or computed for so long that its loop went on without it.
+	TakeOvers uint64
+}
+
+// Stats returns the counts of e.
+func (e *Engine) Stats() Stats { return Stats{TakeOvers: e.takeOvers.Load()} }
