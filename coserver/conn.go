@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -81,7 +82,11 @@ func (c *Conn) Close() error {
 
 // finish closes the connection in order, because of cause. It reports whether it was the first to close it.
 func (c *Conn) finish(cause error) bool {
-	if c.sock.Acquire(loop.WriteSide) == loop.TurnTaken {
+	turn := c.sock.Acquire(loop.WriteSide)
+	if turn == loop.TurnBusy && c.dismissHelper() {
+		turn = c.sock.Acquire(loop.WriteSide)
+	}
+	if turn == loop.TurnTaken {
 		c.output.flushNow(c)
 		c.unlock(loop.WriteSide)
 	}
@@ -139,7 +144,7 @@ func (c *Conn) Hangup() {
 	}
 }
 
-// self returns the task that the caller is, if a loop carries it: it must park, for blocking would block the loop.
+// self returns the task that the caller is, if it is one that a loop may carry: blocking would block the loop.
 func (c *Conn) self() *task {
 	if c.task.inline && c.task.isCaller() {
 		return &c.task
@@ -159,6 +164,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 		c.finish(ErrServerClosed)
 		return false, net.ErrClosed
 	}
+	if c.hurried(side) && c.sock.Disarm(side) {
+		return false, os.ErrDeadlineExceeded // what is left is kept
+	}
 	if c.deadlines.Load() != nil {
 		if err := c.expired(side); err != nil && c.sock.Disarm(side) {
 			return false, err
@@ -171,6 +179,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	}
 	woken := c.woken[side]
 	c.woken[side] = false
+	if woken && c.hurried(side) {
+		return true, os.ErrDeadlineExceeded
+	}
 	if err := c.expired(side); err != nil {
 		if !woken {
 			// It was readiness that ended the wait, just before the deadline did. The next call must not wait for what has

@@ -9,7 +9,7 @@ import (
 
 // NewEngineOn returns an engine of one loop on a kernel of the test's.
 func NewEngineOn(kernel sys.Kernel) (*Engine, error) {
-	return newEngine(EngineConfig{MaxGoroutines: 1000}, loop.Config{Loops: 1, Kernel: kernel, Logger: slog.New(slog.DiscardHandler)})
+	return newEngine(EngineConfig{MaxGoroutines: 1000, TakeOverAfter: -1}, loop.Config{Loops: 1, Kernel: kernel, Logger: slog.New(slog.DiscardHandler)})
 }
 
 // NewEngineWith is NewEngine with a configuration of its loops.

@@ -15,6 +15,7 @@ type run struct {
 	ownsEngine bool
 
 	draining atomic.Bool // shutting down: a connection that waits for a new request ends
+	pace     pace
 
 	mu        sync.Mutex
 	listeners []*Listener
@@ -34,6 +35,8 @@ func newRun(s *Server) (*run, error) {
 		}
 		r.engine, r.ownsEngine = engine, true
 	}
+	r.pace.learns = s.Carrier == Auto
+	r.pace.brief = int64(r.engine.monitor.period) / slowVisits
 	return r, nil
 }
 
@@ -124,7 +127,7 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 	l.Hold() // until the task ends
 	c.task.conn = c
 	c.task.reactor = &r.engine.reactors[l.Index()]
-	if r.server.inline() {
+	if r.server.inline() && (!r.pace.apart.Load() || r.pace.mayProbe(l.Now())) {
 		c.task.startInline(c.serve)
 		return
 	}

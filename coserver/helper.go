@@ -1,0 +1,64 @@
+package coserver
+
+import (
+	"sync/atomic"
+
+	"github.com/strand-net/strand/loop"
+)
+
+// helper is a goroutine that sends what a handler has gathered, for that one is apart from its loop, and busy with something else.
+type helper struct {
+	hurry atomic.Bool // the connection is about to be closed: the helper is to let go
+	done  notice
+}
+
+// sendFor sends what the handler of c has gathered, on a goroutine, which may wait for room.
+func (c *Conn) sendFor() {
+	if c.output.gathered.Load() {
+		c.run.engine.goOn(c.help)
+	}
+}
+
+func (c *Conn) help() {
+	if c.lock(loop.WriteSide) != nil {
+		return
+	}
+	h := new(helper)
+	x := c.extras()
+	x.helper.Store(h)
+	if c.output.size > 0 {
+		_, _ = c.sendGathered() // an error is the next Write's to report
+	}
+	x.helper.Store(nil)
+	c.unlock(loop.WriteSide)
+	h.done.give()
+}
+
+// dismissHelper makes a helper let go of the write side, and reports whether there was one. What it has not sent is gathered still.
+func (c *Conn) dismissHelper() bool {
+	x := c.extra.Load()
+	if x == nil {
+		return false
+	}
+	h := x.helper.Load()
+	if h == nil {
+		return false
+	}
+	h.hurry.Store(true)
+	c.wakeWaiter(loop.WriteSide)
+	h.done.wait()
+	return true
+}
+
+// hurried reports whether the caller is a helper that is to let go.
+func (c *Conn) hurried(side loop.Side) bool {
+	if side != loop.WriteSide {
+		return false
+	}
+	x := c.extra.Load()
+	if x == nil {
+		return false
+	}
+	h := x.helper.Load()
+	return h != nil && h.hurry.Load()
+}
