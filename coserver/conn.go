@@ -29,9 +29,7 @@ type Conn struct {
 	extra     atomic.Pointer[extras]
 	secure    *secure // nil without TLS; protected by the turns of both sides
 	closed    atomic.Bool
-	reset     atomic.Bool // SetLinger(0): the close is to be a reset
-
-	halfClosed atomic.Bool // CloseWrite has been called
+	wishes    atomic.Uint32 // wishReset, wishNoWrites
 
 	mu     sync.Mutex
 	queued *[]queued // for a turn; nil: nobody ever was
@@ -43,6 +41,12 @@ type Conn struct {
 
 	prev, next *Conn // in run.conns; protected by run.mu
 }
+
+// What the user has wished for.
+const (
+	wishReset    uint32 = 1 << iota // SetLinger(0): the close is to be a reset
+	wishNoWrites                    // CloseWrite has been called
+)
 
 type queued struct {
 	side   loop.Side
@@ -105,7 +109,7 @@ func (c *Conn) end(linger bool, cause error) bool {
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)
 	c.stopTimer()
-	if linger && !c.reset.Load() {
+	if linger && c.wishes.Load()&wishReset == 0 {
 		c.sock.CloseLinger()
 	} else {
 		c.sock.Close()
@@ -137,7 +141,7 @@ func (c *Conn) Kill() { c.shut(loop.ErrEngineClosed) }
 
 // Hangup is for the loop.
 func (c *Conn) Hangup() {
-	if c.halfClosed.Load() {
+	if c.wishes.Load()&wishNoWrites != 0 {
 		c.cancelContext(io.EOF)
 	} else {
 		c.cancelContext(syscall.ECONNRESET)
@@ -146,7 +150,7 @@ func (c *Conn) Hangup() {
 
 // self returns the task that the caller is, if it is one that a loop may carry: blocking would block the loop.
 func (c *Conn) self() *task {
-	if c.task.inline && c.task.isCaller() {
+	if c.task.isCaller() && c.task.isCoroutine() {
 		return &c.task
 	}
 	return currentTask()

@@ -13,8 +13,8 @@ import (
 
 // habits are what a connection's handler has shown of itself. Its task's own.
 type habits struct {
-	heat uint8  // grows with each run that its loop was taken over for, and shrinks with each that left in time
 	away uint16 // how many runs it stays apart before it tries its loop again
+	heat uint8  // grows with each run that its loop was taken over for, and shrinks with each that left in time
 
 	probing bool // the run that comes next, or goes on, tells whether the server's handlers still block
 }
@@ -42,7 +42,7 @@ func (h *habits) leftInTime() {
 // settle decides for a task that is about to wait: it parks, and is its loop's again if it was apart, or it waits on the
 // goroutine that it has got. The task must be the caller.
 func (t *task) settle() (parks bool) {
-	if !t.inline {
+	if !t.isCoroutine() {
 		return false
 	}
 	onLoop := t.onLoop()

@@ -128,10 +128,10 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 	c.task.conn = c
 	c.task.reactor = &r.engine.reactors[l.Index()]
 	if r.server.inline() && (!r.pace.apart.Load() || r.pace.mayProbe(l.Now())) {
-		c.task.startInline(c.serve)
+		c.task.startInline(c)
 		return
 	}
-	if err := r.engine.spawn(func() { c.task.runOnGoroutine(c.serve) }); err != nil {
+	if err := r.engine.spawn(func() { c.task.run(nil, c) }); err != nil {
 		l.Unhold()
 		c.shut(err)
 		r.remove(c)

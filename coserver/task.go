@@ -33,11 +33,10 @@ type task struct {
 	reactor *reactor
 	conn    *Conn // whose handler it is, or nil
 	next    func() (struct{}, bool)
-	yield   func(struct{}) bool
-	g       atomic.Uintptr // the goroutine that the handler runs on, 0 when it has ended
-	visit   uint64         // the latest that its loop has paid it, 0 if it is apart; its carrier's and its own
+	yield   func(struct{}) bool // nil: it is a goroutine
+	g       atomic.Uintptr      // the goroutine that the handler runs on, 0 when it has ended
+	visit   uint64              // the latest that its loop has paid it, 0 if it is apart; its carrier's and its own
 	state   atomic.Uint32
-	inline  bool // a coroutine
 	habits  habits
 }
 
@@ -58,24 +57,30 @@ type reactor struct {
 	_       [32]byte // loops do not share cache lines
 }
 
-// startInline begins body as a coroutine on the goroutine of the task's loop, which it must be called on, and returns when
-// body parks or ends.
-func (t *task) startInline(body func()) {
-	t.inline = true
-	t.next, _ = iter.Pull(func(yield func(struct{}) bool) {
-		t.yield = yield
-		defer t.end()
-		t.g.Store(getg())
-		body()
-	})
+// body is what a task does: the life of a connection, or something beside it.
+type body interface {
+	serve()
+
+	// coroutine is task.run for iter.Pull: a method, so that it costs one small allocation.
+	coroutine(yield func(struct{}) bool)
+}
+
+// startInline begins the task as a coroutine on the goroutine of its loop, which it must be called on, and returns when it parks
+// or ends.
+func (t *task) startInline(b body) {
+	t.next, _ = iter.Pull(b.coroutine)
 	t.resume()
 }
 
-// runOnGoroutine runs body on the calling goroutine.
-func (t *task) runOnGoroutine(body func()) {
+func (c *Conn) coroutine(yield func(struct{}) bool)  { c.task.run(yield, c) }
+func (c *child) coroutine(yield func(struct{}) bool) { c.task.run(yield, c) }
+
+// run runs the task on the calling goroutine, which is its own from now on.
+func (t *task) run(yield func(struct{}) bool, b body) {
 	defer t.end()
+	t.yield = yield
 	t.g.Store(getg())
-	body()
+	b.serve()
 }
 
 func (t *task) end() {
@@ -87,6 +92,9 @@ func (t *task) end() {
 
 // isCaller reports whether the calling goroutine is the task's own.
 func (t *task) isCaller() bool { return canInline && t.g.Load() == getg() }
+
+// isCoroutine reports whether a loop may carry the task. The task must be the caller.
+func (t *task) isCoroutine() bool { return t.yield != nil }
 
 // resume runs the task until it parks or ends. On the goroutine of its loop only.
 func (t *task) resume() {
@@ -244,10 +252,12 @@ func beside(t *task, do func()) {
 	}
 }
 
-// child is a task on its way to its beginning.
+// child is a task beside that of a connection, and on its way to its beginning.
 type child struct {
 	task task
 	do   func()
 }
 
-func (c *child) RunOnLoop() { c.task.startInline(c.do) }
+func (c *child) serve() { c.do() }
+
+func (c *child) RunOnLoop() { c.task.startInline(c) }
