@@ -12,6 +12,8 @@ type extras struct {
 	remote *net.UnixAddr          // of a unix socket that was dialled
 	helper atomic.Pointer[helper] // who has the write side for the handler, or nil
 
+	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock
+
 	mu     sync.Mutex
 	ctx    context.Context // nil until it is asked for
 	cancel context.CancelCauseFunc

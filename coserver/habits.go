@@ -20,17 +20,17 @@ type habits struct {
 }
 
 const (
-	hotter  = 32
-	tooHot  = 2 * hotter // twice within 32 runs
-	hottest = 7 * hotter
+	hotter   = 32
+	hottest  = 7 * hotter
+	farAfter = 8 // periods of the monitor
 )
 
-// outlasted notes a run that the loop was taken over for.
-func (h *habits) outlasted() {
-	h.heat = min(h.heat+hotter, hottest)
-	if h.heat >= tooHot {
-		h.away = 16 << (h.heat / hotter) // 64 to 2,048
+// outlasted notes a run that the loop was taken over for; by far, if it went on for long after that.
+func (h *habits) outlasted(byFar bool) {
+	if h.heat = min(h.heat+hotter, hottest); byFar {
+		h.heat = hottest
 	}
+	h.away = 8 << (h.heat / hotter) // 16 to 1,024
 }
 
 func (h *habits) leftInTime() {
@@ -56,11 +56,11 @@ func (t *task) settle() (parks bool) {
 	case onLoop:
 		h.leftInTime()
 	default:
-		h.outlasted()
+		h.outlasted(t.reactor.loop.Now()-t.conn.extras().takenOver.Load() > farAfter*pace.period)
 	}
 	if h.probing {
 		h.probing = false
-		pace.probed(onLoop && t.reactor.loop.Now()-t.reactor.probed < pace.brief, t.reactor.engine)
+		pace.probed(onLoop && t.reactor.loop.Now()-t.reactor.probed < pace.period/slowVisits, t.reactor.engine)
 	}
 	if onLoop {
 		return true // the next run is apart if need be
@@ -89,7 +89,7 @@ func (t *task) leaves() bool {
 type pace struct {
 	learns bool        // Carrier Auto: handlers may be apart
 	apart  atomic.Bool // they are
-	brief  int64       // nanoseconds: a run that is shorter is what loops are for
+	period int64       // of the monitor, in nanoseconds; a run of less than an eighth of it is what loops are for
 
 	// The monitor's.
 	since uint64 // the look that began the window

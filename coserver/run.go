@@ -36,7 +36,7 @@ func newRun(s *Server) (*run, error) {
 		r.engine, r.ownsEngine = engine, true
 	}
 	r.pace.learns = s.Carrier == Auto
-	r.pace.brief = int64(r.engine.monitor.period) / slowVisits
+	r.pace.period = int64(r.engine.monitor.period)
 	return r, nil
 }
 

@@ -10,6 +10,7 @@ func (e *Engine) takeOver(r *reactor, visit uint64) {
 	e.takeOvers.Add(1)
 	strays.add(t)
 	if t.conn != nil {
+		t.conn.extras().takenOver.Store(r.loop.Now())
 		t.conn.sendFor()
 	}
 }
