@@ -46,6 +46,7 @@ type Conn struct {
 const (
 	wishReset    uint32 = 1 << iota // SetLinger(0): the close is to be a reset
 	wishNoWrites                    // CloseWrite has been called
+	wishClose                       // somebody is about to close it in order
 )
 
 type queued struct {
@@ -84,8 +85,12 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// finish closes the connection in order, because of cause. It reports whether it was the first to close it.
+// finish closes the connection in order, because of cause. It reports whether it was the first to do so: also if the peer, who
+// sees the end of TLS before the connection is closed here, has made somebody else close it as well.
 func (c *Conn) finish(cause error) bool {
+	if c.wishes.Or(wishClose)&wishClose != 0 {
+		return false
+	}
 	turn := c.sock.Acquire(loop.WriteSide)
 	if turn == loop.TurnBusy && c.dismissHelper() {
 		turn = c.sock.Acquire(loop.WriteSide)
@@ -94,7 +99,8 @@ func (c *Conn) finish(cause error) bool {
 		c.output.flushNow(c)
 		c.unlock(loop.WriteSide)
 	}
-	return c.end(true, cause)
+	c.end(true, cause)
+	return true
 }
 
 // shut closes the connection at once, because of cause. It reports whether it was the first to do so.
