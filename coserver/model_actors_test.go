@@ -3,9 +3,13 @@ package coserver_test
 // steps makes all steps that s allows.
 func (m *modelSearch) steps(s modelState) {
 	for i := range s.routines {
-		m.carrier(s, uint8(i))
+		if s.routines[i].at != noRoutine {
+			m.carrier(s, uint8(i))
+		}
 	}
-	m.runHandler(s)
+	if s.coroutine == coRuns {
+		m.runHandler(s)
+	}
 	m.close(s)
 	m.set(s)
 	m.look(s)
@@ -36,9 +40,6 @@ func (m *modelSearch) world(s modelState) {
 // runHandler makes the steps of a handler that reads until it has got all, or the connection is closed. It does without its
 // deadline once that is over.
 func (m *modelSearch) runHandler(s modelState) {
-	if s.coroutine != coRuns {
-		return
-	}
 	at := &s.handler
 	does := ""
 	switch *at {

@@ -16,11 +16,10 @@ func (s *modelState) name(i uint8) string {
 func (m *modelSearch) carrier(s modelState, i uint8) {
 	r := &s.routines[i]
 	who := s.name(i)
-	if r.at != noRoutine && r.at < atVisit {
+	if r.at < atVisit {
 		m.must(s.owner[r.loop] == i, "a goroutine touches the loop of another")
 	}
 	switch r.at {
-	case noRoutine:
 	case atHome:
 		m.home(s, i)
 	case atBegin:

@@ -158,16 +158,16 @@ var modelScenarios = []struct {
 	name  string
 	rules modelRules
 }{
-	{"readiness and turns", modelRules{events: 3, turns: 2, takeOvers: 2, company: true}},
+	{"readiness and turns", modelRules{events: 2, turns: 1, takeOvers: 2, company: true}},
 	{"close", modelRules{events: 1, takeOvers: 2, closes: true}},
 	{"engine closed", modelRules{events: 2, turns: 1, takeOvers: 2, kills: true}},
-	{"deadline", modelRules{events: 1, takeOvers: 2, times: true, kills: true}},
+	{"deadline", modelRules{events: 1, takeOvers: 1, times: true, kills: true}},
 	{"deadline moved", modelRules{events: 2, takeOvers: 1, times: true, moves: true}},
 	{"deadline and close", modelRules{events: 1, takeOvers: 1, times: true, closes: true}},
 	{"deadline set", modelRules{events: 2, takeOvers: 1, sets: true}},
 	{"apart", modelRules{events: 2, turns: 2, takeOvers: 2, company: true, apart: true}},
 	{"apart and close", modelRules{events: 1, takeOvers: 2, closes: true, apart: true}},
-	{"apart and deadline", modelRules{events: 2, takeOvers: 1, times: true, moves: true, apart: true}},
+	{"apart and deadline", modelRules{events: 1, takeOvers: 1, times: true, apart: true}},
 	{"apart and deadline set", modelRules{events: 1, takeOvers: 1, sets: true, apart: true}},
 	{"strays", modelRules{events: 2, turns: 1, takeOvers: 2, apart: true, strays: true}},
 }
