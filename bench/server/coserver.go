@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"math"
 	"net"
 	"time"
 
@@ -27,7 +26,7 @@ func (o Options) engineConfig() coserver.EngineConfig {
 // takeOverAfter returns d as an EngineConfig has it.
 func takeOverAfter(d time.Duration) time.Duration {
 	if d == 0 {
-		return math.MaxInt64 // never, in 292 years
+		return -1
 	}
 	return d
 }
@@ -38,7 +37,7 @@ func listenCoserver(o Options) (Server, error) {
 		return nil, err
 	}
 	s := &coServer{engine: engine, server: &coserver.Server{Engine: engine, Handler: coEcho, TLSConfig: o.TLS}}
-	s.blocking = newBlocking(o.Block, coserver.Sleep)
+	s.blocking = newBlocking(o.Block, park)
 	switch o.Proto {
 	case ProtoLine:
 		s.server.Handler = coLine
@@ -93,18 +92,27 @@ func (s *blocking) coEcho(c *coserver.Conn) error {
 	return coEcho(c)
 }
 
-// coEcho blocks before each answer.
+// coEcho blocks before each answer. It reads into memory of its own: what Next lends would be its for as long as it blocks.
 func (b *blocker) coEcho(c *coserver.Conn) error {
+	buf := make([]byte, netBuffer)
 	for {
-		data, err := c.Next()
+		n, err := c.Read(buf)
 		if err != nil {
 			return err
 		}
 		b.block()
-		if _, err := c.Write(data); err != nil {
+		if _, err := c.Write(buf[:n]); err != nil {
 			return err
 		}
 	}
+}
+
+// park is sleep without holding up a loop.
+func park(over context.Context, d time.Duration) error {
+	for end := time.Now().Add(d); d > 0 && over.Err() == nil; d = time.Until(end) {
+		_ = coserver.Sleep(context.Background(), min(d, longestSleep))
+	}
+	return over.Err()
 }
 
 func (s *coServer) Addr() net.Addr { return s.listener.Addr() }
