@@ -92,9 +92,10 @@ func ask(addr net.Addr) (string, error) {
 // A server whose handlers block each time runs them apart from its loops before long, says so once, and has them on the loops
 // again when they do not block any more. Another server on the same loops stays where it is.
 func TestServerRunsApart(t *testing.T) {
-	const blockFor = 2 * time.Millisecond
-	// By default a run that does not block, and that the machine delays by an eighth of a millisecond, would count as one that does.
-	engine := newEngine(t, coserver.EngineConfig{Loops: 2, TakeOverAfter: 8 * time.Millisecond})
+	const blockFor = 10 * time.Millisecond
+	// What takes less than an eighth of it counts as not blocking. By default, and on a busy machine, a run that does not block may
+	// take that long, and then it is long until the handlers are back.
+	engine := newEngine(t, coserver.EngineConfig{Loops: 2, TakeOverAfter: 4 * blockFor})
 	var blocking atomic.Bool
 	blocking.Store(true)
 	slowLog, echoLog := new(logged), new(logged)
@@ -195,4 +196,50 @@ func TestGatheredOutputDoesNotWait(t *testing.T) {
 			})
 		}
 	}
+}
+
+// stuckLog is where a log line never gets through, until it is released.
+type stuckLog struct{ begun, release chan struct{} }
+
+func (l *stuckLog) Write(p []byte) (int, error) {
+	close(l.begun)
+	<-l.release
+	return len(p), nil
+}
+
+// While a logger holds up the line that says that handlers run apart, loops are taken over all the same.
+func TestTakeOverDoesNotWaitForALogger(t *testing.T) {
+	engine := newEngine(t, coserver.EngineConfig{Loops: 1})
+	stuck := &stuckLog{make(chan struct{}), make(chan struct{})}
+	blocks := start(t, &coserver.Server{Engine: engine, Logger: slog.New(slog.NewTextHandler(stuck, nil)), Handler: func(c *coserver.Conn) error {
+		for {
+			line, err := c.ReadSlice('\n')
+			if err != nil {
+				return err
+			}
+			time.Sleep(2 * time.Millisecond) // the blocking itself
+			if _, err := c.Write(line); err != nil {
+				return err
+			}
+		}
+	}}, "tcp")
+	until := make(chan struct{})
+	other := start(t, &coserver.Server{Engine: engine, Carrier: coserver.Inline, Handler: func(c *coserver.Conn) error {
+		line, err := c.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if string(line) == "block\n" {
+			<-until
+		}
+		_, err = c.Write(line)
+		return err
+	}}, "tcp")
+	defer close(stuck.release)
+	defer close(until)
+	defer talk(t, blocks, 50)()
+	receive(t, stuck.begun)
+	_, err := io.WriteString(dial(t, other), "block\n")
+	require.NoError(t, err)
+	exchange(t, dial(t, other), "meanwhile\n")
 }

@@ -138,8 +138,12 @@ func (p *pace) lookedSlow(look uint64, r *run) {
 	r.engine.apart.Add(1)
 	if !p.told {
 		p.told = true
-		r.server.logger().Warn("handlers keep their loops for long: they run on goroutines now", slog.Any("addr", r.server.Addr()))
+		r.engine.goOn(r.tellApart) // a logger may block, and so may Addr; the monitor must not
 	}
+}
+
+func (r *run) tellApart() {
+	r.server.logger().Warn("handlers keep their loops for long: they run on goroutines now", slog.Any("addr", r.server.Addr()))
 }
 
 // mayProbe reports whether it is time for a probe, and then it is the caller's.
