@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -242,4 +243,86 @@ func TestTakeOverDoesNotWaitForALogger(t *testing.T) {
 	_, err := io.WriteString(dial(t, other), "block\n")
 	require.NoError(t, err)
 	exchange(t, dial(t, other), "meanwhile\n")
+}
+
+// Connections that bring one request each and end with its answer tell as well that handlers do not block any more.
+func TestServerOfShortConnectionsComesBack(t *testing.T) {
+	const blockFor = 10 * time.Millisecond
+	engine := newEngine(t, coserver.EngineConfig{Loops: 2, TakeOverAfter: 4 * blockFor})
+	var blocking atomic.Bool
+	blocking.Store(true)
+	addr := start(t, &coserver.Server{Engine: engine, Handler: func(c *coserver.Conn) error {
+		line, err := c.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if string(line) == "how\n" {
+			line = []byte(coserver.Carried(c) + "\n")
+		}
+		if blocking.Load() {
+			time.Sleep(blockFor) // the blocking itself
+		}
+		_, err = c.Write(line)
+		return err
+	}}, "tcp")
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for blocking.Load() {
+				_, err := ask(addr)
+				noError(t, err)
+			}
+		})
+	}
+	eventually(t, func() bool { return engine.Stats().Apart > 0 }, "the handlers run apart")
+	blocking.Store(false)
+	group.Wait()
+	eventually(t, func() bool {
+		for range 10 { // more than can be probes
+			if how, err := ask(addr); err != nil || how != "inline" {
+				return false
+			}
+		}
+		return true
+	}, "connections are inline again")
+}
+
+// A Close that comes while somebody sends what the handler has gathered, for that one was taken over, loses nothing.
+func TestCloseWhileOutputIsSentForTheHandler(t *testing.T) {
+	engine := newEngine(t, coserver.EngineConfig{Loops: 1, TakeOverAfter: 100 * time.Microsecond})
+	const answer = "one\ntwo\n"
+	addr := start(t, &coserver.Server{Engine: engine, Carrier: coserver.Inline, Handler: func(c *coserver.Conn) error {
+		for range 2 {
+			line, err := c.ReadSlice('\n')
+			if err != nil {
+				return err
+			}
+			if _, err := c.Write(line); err != nil {
+				return err
+			}
+		}
+		time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond) // around the time of the take-over
+		return c.Close()
+	}}, "tcp")
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 60 {
+				c, err := net.Dial("tcp", addr.String())
+				if !noError(t, err) {
+					return
+				}
+				_, err = io.WriteString(c, "one\ntwo\nthree\n")
+				noError(t, err)
+				got, err := io.ReadAll(c)
+				noError(t, err)
+				if string(got) != answer {
+					t.Errorf("got %q", got)
+				}
+				c.Close()
+			}
+		})
+	}
+	group.Wait()
+	require.NotZero(t, engine.Stats().TakeOvers)
 }

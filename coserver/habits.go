@@ -16,7 +16,9 @@ type habits struct {
 	away uint16 // how many runs it stays apart before it tries its loop again
 	heat uint8  // grows with each run that its loop was taken over for, and shrinks with each that left in time
 
-	probing bool // the run that comes next, or goes on, tells whether the server's handlers still block
+	// probing counts the runs on the loop until one tells whether the server's handlers still block: 1 for the one that comes next or
+	// goes on, 2 for a connection that begins, for it may begin with a wait for its first request.
+	probing uint8
 }
 
 const (
@@ -58,19 +60,29 @@ func (t *task) settle() (parks bool) {
 	default:
 		h.outlasted(t.reactor.loop.Now()-t.conn.extras().takenOver.Load() > farAfter*pace.period)
 	}
-	if h.probing {
-		h.probing = false
-		pace.probed(onLoop && t.reactor.loop.Now()-t.reactor.probed < pace.period/slowVisits, t.reactor.engine)
+	if h.probing > 0 {
+		if h.probing--; h.probing == 0 || !onLoop {
+			t.probed(onLoop)
+		}
 	}
 	if onLoop {
 		return true // the next run is apart if need be
 	}
 	t.visit = 0 // what there was of one has been counted
 	if pace.apart.Load() {
-		h.probing = pace.mayProbe(t.reactor.loop.Now())
-		return h.probing
+		if pace.mayProbe(t.reactor.loop.Now()) {
+			h.probing = 1
+		}
+		return h.probing > 0
 	}
 	return h.away == 0
+}
+
+// probed gives the result of a probe. The task must be the caller.
+func (t *task) probed(onLoop bool) {
+	t.habits.probing = 0
+	pace := &t.conn.run.pace
+	pace.probed(onLoop && t.reactor.loop.Now()-t.reactor.probed.Load() < pace.period/slowVisits)
 }
 
 // leaves decides for a task that is to be resumed: apart from its loop, or on it. Loop goroutine only.
@@ -78,8 +90,8 @@ func (t *task) leaves() bool {
 	if t.conn == nil || !t.conn.run.pace.apart.Load() {
 		return false
 	}
-	if t.habits.probing {
-		t.reactor.probed = t.reactor.loop.Now()
+	if t.habits.probing > 0 {
+		t.reactor.probed.Store(t.reactor.loop.Now())
 		return false
 	}
 	return true
@@ -153,7 +165,7 @@ func (p *pace) mayProbe(now int64) bool {
 }
 
 // probed takes in the result of a probe.
-func (p *pace) probed(brief bool, e *Engine) {
+func (p *pace) probed(brief bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !brief {

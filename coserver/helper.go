@@ -19,18 +19,22 @@ func (c *Conn) sendFor() {
 	}
 }
 
+// help does not stand in line for the write side: whoever has it sends what is gathered first. So whoever finds a helper and the write
+// side taken need not wait for anybody else.
 func (c *Conn) help() {
-	if c.lock(loop.WriteSide) != nil {
+	h, x := new(helper), c.extras()
+	if !x.helper.CompareAndSwap(nil, h) {
 		return
 	}
-	h := new(helper)
-	x := c.extras()
-	x.helper.Store(h)
-	if c.output.size > 0 {
-		_, _ = c.sendGathered() // an error is the next Write's to report
+	if c.sock.Acquire(loop.WriteSide) == loop.TurnTaken {
+		if c.output.size > 0 {
+			_, _ = c.sendGathered() // an error is the next Write's to report
+		}
+		x.helper.Store(nil)
+		c.unlock(loop.WriteSide)
+	} else {
+		x.helper.Store(nil)
 	}
-	x.helper.Store(nil)
-	c.unlock(loop.WriteSide)
 	h.done.give()
 }
 

@@ -127,7 +127,7 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 	l.Hold() // until the task ends
 	c.task.conn = c
 	c.task.reactor = &r.engine.reactors[l.Index()]
-	if r.server.inline() && (!r.pace.apart.Load() || r.pace.mayProbe(l.Now())) {
+	if r.server.inline() && r.begins(c, l) {
 		c.task.startInline(c)
 		return
 	}
@@ -137,6 +137,18 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 		r.remove(c)
 		r.server.report(c, err)
 	}
+}
+
+// begins decides for a connection that opens: on its loop, as a probe if the others are apart, or on a goroutine.
+func (r *run) begins(c *Conn, l *loop.Loop) (onLoop bool) {
+	if !r.pace.apart.Load() {
+		return true
+	}
+	if !r.pace.mayProbe(l.Now()) {
+		return false
+	}
+	c.task.habits.probing = 2
+	return true
 }
 
 // attach makes a connection known to its loop and to the run. It returns nil if either does not take it.

@@ -4,13 +4,15 @@ package coserver
 // again. What it has gathered goes out now, for nobody knows when it will come to send it.
 func (e *Engine) takeOver(r *reactor, visit uint64) {
 	t := r.running.Load() // since before the visit, which goes on if Depose says so
+	if t.conn != nil {
+		t.conn.extras().takenOver.Store(r.loop.Now()) // before the handler can find that it was
+	}
 	if !r.loop.Depose(visit, e.goOn) {
 		return
 	}
 	e.takeOvers.Add(1)
 	strays.add(t)
 	if t.conn != nil {
-		t.conn.extras().takenOver.Store(r.loop.Now())
 		t.conn.sendFor()
 	}
 }

@@ -53,8 +53,8 @@ type reactor struct {
 	loop   *loop.Loop
 	// running is the task that the loop resumed last. It may have parked since; whether it runs shows in its g.
 	running atomic.Pointer[task]
-	probed  int64    // when the latest probe began, on the loop's clock; its goroutine's and the probing task's
-	_       [32]byte // loops do not share cache lines
+	probed  atomic.Int64 // when the latest probe began, on the loop's clock
+	_       [32]byte     // loops do not share cache lines
 }
 
 // body is what a task does: the life of a connection, or something beside it.
@@ -84,6 +84,9 @@ func (t *task) run(yield func(struct{}) bool, b body) {
 }
 
 func (t *task) end() {
+	if t.habits.probing > 0 { // a handler that served one request and returned
+		t.probed(t.onLoop())
+	}
 	g := t.g.Swap(0)
 	t.state.Store(taskEnded)
 	strays.forget(t, g)
