@@ -29,12 +29,6 @@ type monitor struct {
 	gathered []*Conn // by handlers that are apart, since the last look
 }
 
-// sight is what a look has seen of a loop.
-type sight struct {
-	visit uint64
-	again int // how many looks before had seen the same
-}
-
 const (
 	// defaultTakeOverAfter is the monitor's period if nobody says otherwise.
 	defaultTakeOverAfter = time.Millisecond
@@ -119,18 +113,34 @@ func (m *monitor) look() (busy bool) {
 		r, last := &m.engine.reactors[i], m.sights[i]
 		next := sight{visit: r.loop.Visiting()}
 		busy = busy || next.visit != 0
-		if !m.never && next.visit != 0 && last.visit != 0 {
-			if int64(next.visit-last.visit)*int64(m.period) <= slowVisits*int64(elapsed) {
-				m.lookedSlow(r)
-			}
-			if next.visit == last.visit {
-				next.again = last.again + 1
-				m.tooLong(r, next, elapsed)
+		if !m.never && next.visit != 0 {
+			next.thread, next.used, next.known = r.loop.Thread()
+			if last.visit != 0 {
+				m.compare(r, last, &next, elapsed)
 			}
 		}
 		m.sights[i] = next
 	}
 	return m.sendGathered() || busy
+}
+
+// compare draws the conclusions from two looks at r that both found it visiting.
+func (m *monitor) compare(r *reactor, last sight, next *sight, elapsed time.Duration) {
+	if int64(next.visit-last.visit)*int64(m.period) > slowVisits*int64(elapsed) {
+		return
+	}
+	if next.visit == last.visit {
+		next.again, next.forgiven = last.again, last.forgiven
+	}
+	if next.forgiven < mostForgiven && next.starved(last, elapsed) && r.loop.Runnable(next.thread) {
+		next.forgiven++
+		return
+	}
+	m.lookedSlow(r)
+	if next.visit == last.visit {
+		next.again++
+		m.tooLong(r, *next, elapsed)
+	}
 }
 
 func (m *monitor) lookedSlow(r *reactor) {
