@@ -121,6 +121,7 @@ func (m *monitor) look() (busy bool) {
 		}
 		m.sights[i] = next
 	}
+	busy = m.engine.lane.expire(m.engine.loops.Loop(0).Now()) || busy
 	return m.sendGathered() || busy
 }
 
@@ -129,31 +130,35 @@ func (m *monitor) compare(r *reactor, last sight, next *sight, elapsed time.Dura
 	if int64(next.visit-last.visit)*int64(m.period) > slowVisits*int64(elapsed) {
 		return
 	}
-	if next.visit == last.visit {
+	same := next.visit == last.visit
+	if same {
 		next.again, next.forgiven = last.again, last.forgiven
 	}
-	if next.forgiven < mostForgiven && next.starved(last, elapsed) && r.loop.Runnable(next.thread) {
+	known, used := next.usedSince(last)
+	enough := used >= int64(elapsed)/2
+	if known && !enough && next.forgiven < mostForgiven && r.loop.Runnable(next.thread) {
+		// It is not the handler that takes so long: the machine has given the processor to others, and another goroutine would
+		// not get one sooner.
 		next.forgiven++
 		return
 	}
-	m.lookedSlow(r)
-	if next.visit == last.visit {
+	computes, late := known && enough, elapsed >= 2*m.period
+	m.lookedSlow(r, same || late)
+	if same {
 		next.again++
-		m.tooLong(r, *next, elapsed)
+	}
+	// When a look comes late, whatever made the monitor wait may have made the handler wait too; then it takes a third. But if the
+	// loop has been computing meanwhile, for few, it may well be that nobody else got a processor for it. The one that it is
+	// visiting now has taken most of that time, or most likely so.
+	if same && (!late || next.again > 1) || late && computes {
+		m.engine.takeOver(r, next.visit, computes)
 	}
 }
 
-func (m *monitor) lookedSlow(r *reactor) {
+// lookedSlow tells the server whose handler r visits, once in a while if it is one and the same handler that is seen again.
+func (m *monitor) lookedSlow(r *reactor, once bool) {
 	if t := r.running.Load(); t != nil && t.conn != nil {
-		t.conn.run.pace.lookedSlow(m.looks, t.conn.run)
-	}
-}
-
-// tooLong takes r over that has been visiting the same handler at two looks. If the second came late, whatever made the
-// monitor wait may have made the handler wait too; then it takes a third.
-func (m *monitor) tooLong(r *reactor, s sight, elapsed time.Duration) {
-	if elapsed < 2*m.period || s.again > 1 {
-		m.engine.takeOver(r, s.visit)
+		t.conn.run.pace.lookedSlow(m.looks, t.conn, once)
 	}
 }
 
