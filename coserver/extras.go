@@ -13,7 +13,7 @@ type extras struct {
 	helper atomic.Pointer[helper] // who has the write side for the handler, or nil
 
 	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock
-	computed  atomic.Bool  // and whether it was for computing
+	computes  atomic.Int32 // how sure it is, 0 to surelyComputes, that the handler computes when it takes long
 	place     *place       // in the lane of handlers that compute, or nil; the task's own
 	seenSlow  uint64       // the monitor's look that last counted the handler as slow; the monitor's own
 

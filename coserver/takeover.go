@@ -7,7 +7,11 @@ func (e *Engine) takeOver(r *reactor, visit uint64, computes bool) {
 	if t.conn != nil {
 		extra := t.conn.extras() // before the handler can find that it was
 		extra.takenOver.Store(r.loop.Now())
-		extra.computed.Store(computes)
+		if computes {
+			extra.computes.Store(perhapsComputes)
+		} else {
+			extra.computes.Store(0)
+		}
 	}
 	if !r.loop.Depose(visit, e.goOn) {
 		return

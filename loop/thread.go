@@ -12,6 +12,13 @@ func (l *Loop) Thread() (thread int, used int64, ok bool) {
 	return thread, used, ok
 }
 
+// CallerThread is Thread for the calling goroutine.
+func (l *Loop) CallerThread() (thread int, used int64, ok bool) {
+	thread = l.engine.kernel.Thread()
+	used, ok = l.engine.kernel.ThreadTime(thread)
+	return thread, used, ok
+}
+
 // Runnable reports whether a thread runs or would if it got a processor, and not that it waits for anything else; false also if
 // it is not known. Safe from any goroutine.
 func (l *Loop) Runnable(thread int) bool { return l.engine.kernel.Runnable(thread) }
