@@ -49,6 +49,9 @@ type Listener struct {
 
 	held atomic.Bool // accepting rests until Resume
 
+	unsettled atomic.Int64  // connections accepted and not given to open yet, and 1 until Close
+	settled   chan struct{} // closed when there is none
+
 	// Loop goroutine only.
 	token poller.Token
 	pause int64 // nanoseconds; 0: accepting goes well
@@ -70,7 +73,7 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln := &Listener{addr: addr, fd: fd}
+	ln := newListener(addr, fd)
 	if addr, ok := addr.(*net.UnixAddr); ok && addr.Name != "" && addr.Name[0] != '@' {
 		ln.path = addr.Name
 	}
@@ -91,7 +94,13 @@ func (e *Engine) Adopt(original interface {
 	if err != nil {
 		return nil, err
 	}
-	return e.takeListener(&Listener{addr: original.Addr(), fd: fd})
+	return e.takeListener(newListener(original.Addr(), fd))
+}
+
+func newListener(addr net.Addr, fd int) *Listener {
+	ln := &Listener{addr: addr, fd: fd, settled: make(chan struct{})}
+	ln.unsettled.Store(1)
+	return ln
 }
 
 // takeListener gives ln to one of the loops.
@@ -152,7 +161,8 @@ func (ln *Listener) Resume() {
 }
 
 // Close stops listening: from its return on, the address is free and new clients are refused. Connections that were
-// accepted go on. It fails with net.ErrClosed the second time.
+// accepted go on, also those that are still on their way to open: see [Listener.Settled]. It fails with net.ErrClosed the
+// second time.
 func (ln *Listener) Close() error {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
@@ -174,7 +184,19 @@ func (ln *Listener) Close() error {
 	if ln.serving {
 		ln.loop.Post((*endListener)(ln))
 	}
+	ln.settle()
 	return nil
+}
+
+// Settled returns a channel that is closed when the listener is, and each connection that it had accepted has been given to
+// open. Whoever then finds no connection knows that there will be none.
+func (ln *Listener) Settled() <-chan struct{} { return ln.settled }
+
+// settle counts a connection as given to open, or the listener as closed.
+func (ln *Listener) settle() {
+	if ln.unsettled.Add(-1) == 0 {
+		close(ln.settled)
+	}
 }
 
 type startListener Listener
@@ -240,6 +262,9 @@ func (ln *Listener) accept() (Accepted, syscall.Errno) {
 		return Accepted{}, syscall.EBADF
 	}
 	fd, peer, errno := ln.loop.engine.kernel.Accept(ln.fd)
+	if errno == 0 {
+		ln.unsettled.Add(1)
+	}
 	return Accepted{fd, peer}, errno
 }
 
@@ -273,6 +298,7 @@ func (ln *Listener) place(accepted Accepted) {
 		target.arrived = append(target.arrived, a) // not now: who opens it may keep this goroutine, and there may be more to accept
 	} else if !target.Post(a) {
 		accepted.discard(target)
+		ln.settle()
 	}
 }
 
@@ -284,6 +310,7 @@ type arrival struct {
 }
 
 func (a arrival) RunOnLoop() {
+	defer a.listener.settle() // open may end the goroutine
 	if a.loop.killed {
 		a.accepted.discard(a.loop)
 		return

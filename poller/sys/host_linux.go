@@ -50,7 +50,25 @@ func inheritedOptions(network, _ string, raw syscall.RawConn) error {
 	return err
 }
 
-func (*host) Adopt(conn syscall.Conn) (int, error) { return duplicate(conn) }
+func (*host) Adopt(conn syscall.Conn) (int, error) {
+	fd, err := duplicate(conn)
+	if err != nil {
+		return -1, err
+	}
+	if isTCPListener(fd) { // whoever made it has not set what the connections that it accepts are to have
+		if err := setDefaults(fd); err != nil {
+			unix.Close(fd)
+			return -1, err
+		}
+	}
+	return fd, nil
+}
+
+func isTCPListener(fd int) bool {
+	listens, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	protocol, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	return listens != 0 && (protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_MPTCP)
+}
 
 func duplicate(conn syscall.Conn) (int, error) {
 	raw, err := conn.SyscallConn()

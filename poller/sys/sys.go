@@ -47,7 +47,7 @@ type Kernel interface {
 	Shutdown(fd, how int) syscall.Errno
 
 	// Adopt returns a non-blocking, close-on-exec duplicate of the descriptor of a socket or listener of package net. The two
-	// share everything but the number (dup(2)).
+	// share everything but the number (dup(2)). A listener of TCP gets the options that Listen sets.
 	Adopt(conn syscall.Conn) (int, error)
 
 	// Close closes fd (close(2)). It must not be called again after EINTR: the number may be another's by then.
