@@ -23,6 +23,8 @@ type Listener struct {
 
 	mu      sync.Mutex
 	started bool
+	retired bool // no more will come than have been taken from the kernel
+	settled bool // no more will come
 	closed  bool
 	arrived []*Conn
 	waiting []*waiter // in Accept
@@ -42,8 +44,13 @@ func Listen(network, address string) (*Listener, error) {
 
 // Listen is the function Listen with connections that run on e.
 func (e *Engine) Listen(network, address string) (*Listener, error) {
+	return e.announce(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
+}
+
+// announce makes a Listener whose connections have no handler of one that bind gives.
+func (e *Engine) announce(bind func(*Engine) (*loop.Listener, error), network string, original net.Listener) (*Listener, error) {
 	r := &run{server: new(Server), engine: e, idle: make(chan struct{}), over: make(chan struct{})}
-	ln, err := r.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
+	ln, err := r.listen(bind, network, original)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +72,8 @@ func newListener(r *run, ln *loop.Listener, name string, original net.Listener) 
 // Addr returns the address that the listener is bound to, with the port that was chosen for port 0.
 func (ln *Listener) Addr() net.Addr { return ln.ln.Addr() }
 
-// Accept waits for the next connection, a [*Conn]. It fails with net.ErrClosed after Close. The listener of a Server has
-// none to give.
+// Accept waits for the next connection, a [*Conn]. It fails with net.ErrClosed after Close, and when there is none left
+// after Retire. The listener of a Server has none to give.
 func (ln *Listener) Accept() (net.Conn, error) {
 	if err := ln.begin(); err != nil {
 		return nil, err
@@ -84,6 +91,10 @@ func (ln *Listener) Accept() (net.Conn, error) {
 			ln.mu.Unlock()
 			ln.ln.Resume()
 			return c, nil
+		}
+		if ln.settled {
+			ln.mu.Unlock()
+			return nil, ln.opError("accept", net.ErrClosed)
 		}
 		w := prepared()
 		ln.waiting = append(ln.waiting, w)
@@ -152,10 +163,13 @@ func (ln *Listener) Close() error {
 		return ln.opError("close", net.ErrClosed)
 	}
 	ln.closed = true
-	arrived, waiting := ln.arrived, ln.waiting
+	arrived, waiting, retired := ln.arrived, ln.waiting, ln.retired
 	ln.arrived, ln.waiting = nil, nil
 	ln.mu.Unlock()
-	err := ln.unbind()
+	var err error
+	if !retired {
+		err = ln.unbind()
+	}
 	for _, c := range arrived {
 		c.shut(net.ErrClosed)
 	}

@@ -20,7 +20,9 @@ type run struct {
 	listeners []*Listener
 	conns     *Conn // the first of a list
 	count     int
+	retiring  bool          // no listener is taken any more
 	ending    bool          // no connection is taken any more
+	empty     chan struct{} // made by whoever waits for count to be 0, and closed then
 	idle      chan struct{} // closed when ending and the last handler has returned
 	over      chan struct{} // closed when Shutdown or Close has done all that it will do
 }
@@ -66,8 +68,15 @@ func (r *run) remove(c *Conn) {
 	}
 	c.prev, c.next = nil, nil
 	r.count--
-	if r.ending && r.count == 0 {
+	if r.count > 0 {
+		return
+	}
+	if r.ending {
 		close(r.idle)
+	}
+	if r.empty != nil {
+		close(r.empty)
+		r.empty = nil
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/strand-net/strand/loop"
@@ -113,7 +112,7 @@ func (s *Server) logger() *slog.Logger {
 
 // Listen binds an address, and thereby starts the server if it is not started. network is "tcp", "tcp4", "tcp6" or
 // "unix", and address is as in net.Listen. Clients can connect from now on and are served from [Server.Serve] on. Errors
-// are those of net.Listen, or name the field of s that is wrong, or are ErrServerClosed while a Shutdown is under way.
+// are those of net.Listen, or name the field of s that is wrong, or are ErrServerClosed while a Shutdown or a Retire is under way.
 func (s *Server) Listen(network, address string) (*Listener, error) {
 	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
 }
@@ -151,7 +150,7 @@ func (r *run) listen(bind func(*Engine) (*loop.Listener, error), network string,
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ending {
+	if r.ending || r.retiring {
 		raw.Close()
 		return nil, ErrServerClosed
 	}
@@ -160,13 +159,21 @@ func (r *run) listen(bind func(*Engine) (*loop.Listener, error), network string,
 	return ln, nil
 }
 
+// Adopt is Listen with a listener from elsewhere that has a descriptor: a *net.TCPListener or *net.UnixListener, also one that
+// net.FileListener has made of an inherited descriptor, or that of the function Listen. It is taken over: nobody else may
+// accept on it, and it is closed at the end. For TLS there is TLSConfig; a listener that wraps another has no
+// descriptor and is refused.
+func (s *Server) Adopt(ln net.Listener) (*Listener, error) {
+	adopt, err := adoption(ln)
+	if err != nil {
+		return nil, err
+	}
+	return s.listen(adopt, ln.Addr().Network(), ln)
+}
+
 // Serve serves the connections of ln until Shutdown or Close, and returns ErrServerClosed when that has done its work: after
-// it the program may end. It fails at once with net.ErrClosed if ln is closed.
-//
-// ln is what Listen has returned, or a listener from elsewhere that has a descriptor: a *net.TCPListener or *net.UnixListener,
-// also one that net.FileListener has made of an inherited descriptor, or that of the function Listen. Such a one is taken
-// over, which starts the server as Listen does: nobody else may accept on it, and it is closed at the end. For TLS there is
-// TLSConfig; a listener that wraps another has no descriptor and is refused.
+// it the program may end. It fails at once with net.ErrClosed if ln is closed. ln is what Listen or Adopt has returned; any
+// other is adopted.
 func (s *Server) Serve(ln net.Listener) error {
 	own, err := s.own(ln)
 	if err != nil {
@@ -189,14 +196,7 @@ func (s *Server) own(ln net.Listener) (*Listener, error) {
 	if own, ok := ln.(*Listener); ok && own.run.server == s {
 		return own, nil
 	}
-	foreign, ok := ln.(interface {
-		net.Listener
-		syscall.Conn
-	})
-	if !ok {
-		return nil, fmt.Errorf("coserver: cannot serve a %T: it has no descriptor: %w", ln, errors.ErrUnsupported)
-	}
-	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Adopt(foreign) }, ln.Addr().Network(), foreign)
+	return s.Adopt(ln)
 }
 
 // ListenAndServe is Listen and then Serve.
