@@ -19,6 +19,7 @@ type coServer struct {
 func listenCoserver(o Options) (Server, error) {
 	engine, err := coserver.NewEngine(coserver.EngineConfig{Loops: o.Loops})
 	if err != nil {
+		o.closeListener()
 		return nil, err
 	}
 	s := &coServer{engine: engine, server: &coserver.Server{Engine: engine, Handler: coEcho, TLSConfig: o.TLS}}
@@ -31,7 +32,13 @@ func listenCoserver(o Options) (Server, error) {
 	case CarrierChannel:
 		s.server.Carrier = coserver.Channel
 	}
-	if s.listener, err = s.server.Listen("tcp", o.Addr); err != nil {
+	if o.Listener != nil {
+		s.listener, err = s.server.Adopt(o.Listener)
+	} else {
+		s.listener, err = s.server.Listen("tcp", o.Addr)
+	}
+	if err != nil {
+		o.closeListener()
 		engine.Close()
 		return nil, err
 	}
@@ -74,6 +81,8 @@ func (s *coServer) Serve() error {
 	}
 	return nil
 }
+
+func (s *coServer) Retire(ctx context.Context) error { return s.server.Retire(ctx) }
 
 func (s *coServer) Shutdown(ctx context.Context) error {
 	err := s.server.Shutdown(ctx)

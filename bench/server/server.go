@@ -45,6 +45,10 @@ type Options struct {
 	Loops   int         // number of event loops, 0 for the engine's default; engine net has none
 	Carrier string      // who runs the handlers of engine coserver; empty means auto
 	TLS     *tls.Config // nil means none; engine loop has none
+
+	// Listener is what to serve, instead of binding Addr. It needs a descriptor, as a *net.TCPListener has one, and belongs to
+	// the Server from Listen on, also if that fails.
+	Listener net.Listener
 }
 
 // Server is a listening server. All methods are safe from any goroutine.
@@ -57,6 +61,10 @@ type Server interface {
 	// that are idle.
 	// When ctx is done first, it closes those that are left and returns the error of ctx.
 	Shutdown(ctx context.Context) error
+	// Retire stops accepting, but leaves alone what has been accepted: it waits until every connection has ended by itself. HTTP
+	// says with each answer that it is the last. When ctx is done first, it returns the error of ctx, and Shutdown or Close
+	// ends those that are left. It is for a server whose listener another process has too: no client is lost by it.
+	Retire(ctx context.Context) error
 	// Close stops accepting and closes every connection.
 	Close() error
 }
@@ -77,6 +85,7 @@ func Protos() []string { return []string{ProtoEcho, ProtoLine, ProtoHTTP} }
 // Listen validates o and binds. Connections are served once Serve runs.
 func Listen(o Options) (Server, error) {
 	if err := o.Validate(); err != nil {
+		o.closeListener()
 		return nil, err
 	}
 	if o.Proto == ProtoHTTP {
@@ -114,8 +123,25 @@ func (o Options) Validate() error {
 	default:
 		return fmt.Errorf("carrier: unknown carrier %q (there are: %s, %s, %s)", o.Carrier, CarrierAuto, CarrierInline, CarrierChannel)
 	}
+	if o.Listener != nil {
+		return nil
+	}
 	if _, _, err := net.SplitHostPort(o.Addr); err != nil {
 		return fmt.Errorf("addr: %w", err)
 	}
 	return nil
+}
+
+// listen binds what o says with package net, or takes what o has.
+func (o Options) listen() (net.Listener, error) {
+	if o.Listener != nil {
+		return o.Listener, nil
+	}
+	return net.Listen("tcp", o.Addr)
+}
+
+func (o Options) closeListener() {
+	if o.Listener != nil {
+		o.Listener.Close()
+	}
 }
