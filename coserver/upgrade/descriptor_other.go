@@ -1,0 +1,21 @@
+//go:build !unix
+
+package upgrade
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+)
+
+// supported says that descriptors can be passed to a process.
+const supported = false
+
+func openInherited(int, int) ([]inherited, error) { return nil, errors.ErrUnsupported }
+func openControl(int) net.Conn                    { return nil }
+func closeFD(int)                                 {}
+func newControl() (net.Conn, *os.File, error)     { return nil, nil, errors.ErrUnsupported }
+func duplicate(syscall.Conn) (*os.File, error)    { return nil, errors.ErrUnsupported }
+func ownGroup() *syscall.SysProcAttr              { return nil }
+func terminate(*os.Process) error                 { return errors.ErrUnsupported }

@@ -1,0 +1,45 @@
+package upgrade
+
+import "net"
+
+// Export guts for testing.
+
+var (
+	IsAt      = isAt
+	Without   = without
+	Variables = variables
+)
+
+// Offer is what readOffer makes of variables.
+type Offer struct {
+	Direct bool
+	Role   string
+	Count  int
+	Names  []string
+}
+
+func ReadOffer(get func(string) string, pid int) (Offer, error) {
+	o, err := readOffer(get, pid)
+	return Offer{o.direct, string(o.role), o.count, o.names}, err
+}
+
+// Labelled sends a label through the form that it has in LISTEN_FDNAMES.
+func Labelled(name, network, address string, owned bool) (text string, same bool, err error) {
+	l := label{name, network, address, owned}
+	back, err := parseLabel(l.String())
+	return l.String(), back == l, err
+}
+
+// SocketPaths are the paths that are removed with the listeners of u.
+func (u *Upgrader) SocketPaths() (paths []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, s := range u.sockets {
+		if s.path != "" {
+			paths = append(paths, s.path)
+		}
+	}
+	return paths
+}
+
+var _ net.Listener = (*tcpListener)(nil)
