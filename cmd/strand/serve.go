@@ -6,58 +6,166 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"github.com/strand-net/strand/bench/server"
+	"github.com/strand-net/strand/coserver/upgrade"
 )
 
 type serveCommand struct {
 	Engine  string        `default:"coserver" help:"Engine to serve with: coserver, loop or net." placeholder:"NAME"`
 	Proto   string        `default:"echo" help:"Protocol to speak: echo, line or http (net/http; not with engine loop)." placeholder:"NAME"`
-	Addr    string        `default:"127.0.0.1:7000" help:"Address to listen on; port 0 takes a free one." placeholder:"HOST:PORT"`
+	Addr    string        `default:"127.0.0.1:7000" help:"Address to listen on; port 0 takes a free one. If a service manager passes just one socket, that one is served instead." placeholder:"HOST:PORT"`
 	Loops   int           `default:"0" help:"Number of event loops; 0 means one for each core." placeholder:"N"`
 	Carrier string        `default:"auto" help:"Who runs the handlers of engine coserver: auto, inline or channel." placeholder:"NAME"`
 	TLSCert string        `name:"tls-cert" help:"Serve TLS with the certificate in this PEM file; not with engine loop." placeholder:"FILE"`
 	TLSKey  string        `name:"tls-key" help:"The key of the certificate." placeholder:"FILE"`
-	Drain   time.Duration `default:"5s" help:"How long connections may take to end after SIGINT or SIGTERM. A second signal ends them at once."`
+	Procs   int           `default:"1" help:"Number of processes that serve the address; with more than one, this one watches over them." placeholder:"N"`
+	Drain   time.Duration `default:"5s" help:"How long connections may take to end after SIGINT or SIGTERM. A second signal ends them at once. After SIGHUP or SIGUSR2 a new process serves new connections; the others are left alone for as long, and then told to end."`
 
 	// A server that strand bench has started must not outlive it, however it ends.
 	UntilEOF bool `name:"until-eof" hidden:"" help:"End when standard input ends."`
 }
 
 func (c *serveCommand) Run() error {
+	options, err := c.options()
+	if err != nil {
+		return usageError{err}
+	}
+	u, err := upgrade.New(upgrade.Options{})
+	if err != nil {
+		return usageError{err}
+	}
+	defer u.Stop()
+	listener, err := c.listen(u)
+	if err != nil {
+		return usageError{err}
+	}
+	if c.Procs > 1 && !u.IsWorker() {
+		return c.supervise(u, listener)
+	}
+	options.Listener = listener
+	srv, err := server.Listen(options)
+	if err != nil {
+		return usageError{err}
+	}
+	return c.serve(u, srv)
+}
+
+// options checks all that can be checked before anything is bound.
+func (c *serveCommand) options() (server.Options, error) {
+	var o server.Options
 	if c.Drain < 0 {
-		return usageError{fmt.Errorf("drain: %v is negative", c.Drain)}
+		return o, fmt.Errorf("drain: %v is negative", c.Drain)
+	}
+	if c.Procs < 1 {
+		return o, fmt.Errorf("procs: %d is less than 1", c.Procs)
 	}
 	config, err := c.tlsConfig()
 	if err != nil {
-		return usageError{err}
+		return o, err
 	}
-	srv, err := server.Listen(server.Options{Engine: c.Engine, Proto: c.Proto, Addr: c.Addr, Loops: c.Loops, Carrier: c.Carrier, TLS: config})
-	if err != nil {
-		return usageError{err}
+	o = server.Options{Engine: c.Engine, Proto: c.Proto, Addr: c.Addr, Loops: c.Loops, Carrier: c.Carrier, TLS: config}
+	return o, o.Validate()
+}
+
+// listen binds the address, or takes the socket that was inherited for it. Whoever passes just one socket means that one,
+// whatever it is bound to: a service manager, and then each process that takes over.
+func (c *serveCommand) listen(u *upgrade.Upgrader) (net.Listener, error) {
+	passed := u.Inherited()
+	if len(passed) == 1 {
+		return u.Listen(passed[0].Addr.Network(), passed[0].Addr.String())
 	}
+	listener, err := u.Listen("tcp", c.Addr)
+	if len(passed) == 0 || len(u.Inherited()) < len(passed) {
+		return listener, err
+	}
+	if err == nil {
+		listener.Close()
+	}
+	return nil, fmt.Errorf("addr: %s is none of the %d sockets that were passed", c.Addr, len(passed))
+}
+
+// serve runs srv until it is told to end, or another process has taken over.
+func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server) error {
 	// Before the line is printed: who has read it may send a signal at once.
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ends, reloads := c.signals()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
-	if c.UntilEOF {
+	if err := u.Ready(); err != nil {
+		return errors.Join(err, srv.Close(), <-served)
+	}
+	if c.UntilEOF && !u.IsWorker() {
 		go func() {
 			io.Copy(io.Discard, os.Stdin)
 			srv.Close()
 		}()
 	}
-	fmt.Printf("listening on %v (engine %s, proto %s)\n", srv.Addr(), c.Engine, c.Proto)
-	select {
-	case err := <-served:
-		return err
-	case <-signals:
+	if !u.IsWorker() && !u.IsSuccessor() { // somebody has said so before, and perhaps nobody reads it any more
+		fmt.Printf("listening on %v (engine %s, proto %s)\n", srv.Addr(), c.Engine, c.Proto)
 	}
-	return errors.Join(c.drain(srv, signals), <-served)
+	for {
+		select {
+		case err := <-served:
+			return err
+		case <-ends:
+			u.Stop()
+			return errors.Join(c.drain(srv, ends), <-served)
+		case <-reloads:
+			if !u.IsWorker() { // its supervisor does it
+				go func() { complain(u.Upgrade(context.Background())) }()
+			}
+		case <-u.Exit():
+			if errors.Is(u.Err(), upgrade.ErrReplaced) {
+				c.retire(u, srv, ends)
+			}
+			return errors.Join(c.drain(srv, ends), <-served)
+		}
+	}
+}
+
+// signals returns what is to end the process, and what is to have it reloaded.
+func (c *serveCommand) signals() (ends, reloads <-chan os.Signal) {
+	ending, reloading := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(ending, os.Interrupt, syscall.SIGTERM)
+	for _, sig := range reloadSignals {
+		if !c.UntilEOF && !signal.Ignored(sig) { // as by nohup
+			signal.Notify(reloading, sig)
+		}
+	}
+	return ending, reloading
+}
+
+// complain reports a reload that has failed.
+func complain(err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "strand: serve: not reloaded: %v\n", err)
+	}
+}
+
+// retire leaves connections alone, while new ones come to another process, for as long as the drain limit and the user's
+// patience last.
+func (c *serveCommand) retire(u *upgrade.Upgrader, srv server.Server, ends <-chan os.Signal) {
+	if next := u.Successor(); next != 0 {
+		fmt.Fprintf(os.Stderr, "strand: serve: reloaded: process %d serves\n", next)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.Drain)
+	defer cancel()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		srv.Retire(ctx) // what is left is for drain
+	}()
+	select {
+	case <-over:
+	case <-ends:
+		cancel()
+		<-over
+	}
 }
 
 // tlsConfig returns nil if TLS is not asked for.
@@ -76,17 +184,22 @@ func (c *serveCommand) tlsConfig() (*tls.Config, error) {
 }
 
 // drain ends the server gently for as long as the drain limit and the user's patience last.
-func (c *serveCommand) drain(srv server.Server, signals <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.Drain)
+func (c *serveCommand) drain(srv server.Server, ends <-chan os.Signal) error {
+	return c.untilForced(c.Drain, ends, srv.Shutdown)
+}
+
+// untilForced calls end with a context that ends with the limit, or with a signal.
+func (c *serveCommand) untilForced(limit time.Duration, ends <-chan os.Signal, end func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	go func() {
 		select {
-		case <-signals:
+		case <-ends:
 			cancel()
 		case <-ctx.Done():
 		}
 	}()
-	err := srv.Shutdown(ctx)
+	err := end(ctx)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return nil // connections that were left have been closed, as asked for
 	}
