@@ -5,7 +5,7 @@ FUZZTIME   ?= 5s
 COUNT      ?= 1
 SOAK       ?= 1h
 
-.PHONY: check fmt vet lint deps cross test race procs compat fuzz soak smoke faults bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat fuzz soak smoke faults reload bench bench-compare
 
 check: fmt vet lint deps cross race procs compat fuzz smoke
 
@@ -54,6 +54,9 @@ STRACE ?= $(shell command -v strace)
 faults: ## the real binary, whose system calls fail; needs strace on Linux
 	@test -n "$(STRACE)" || { echo "make faults needs strace" >&2; exit 1; }
 	go test -count=$(COUNT) -timeout 3m -run 'TestFaults$$' ./cmd/strand -strace "$(STRACE)"
+
+reload: ## many reloads of the real binary, under 1,000 new connections a second and 500 that stay
+	go test -count=$(COUNT) -timeout 10m -run 'TestReloadUnderLoad$$' -v ./cmd/strand -reloads
 
 bench:
 	go run ./cmd/strand bench

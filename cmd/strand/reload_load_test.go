@@ -26,15 +26,16 @@ type traffic struct {
 	visitors int           // that connect, exchange and leave, over and over
 	pause    time.Duration // between the visits of each
 	staying  int           // that stay for some time
+	thought  time.Duration // that those spend between two messages at most
 	reloads  int
 	gap      time.Duration // between reloads
 }
 
 func chosenTraffic() traffic {
 	if *manyReloads {
-		return traffic{visitors: 20, pause: 20 * time.Millisecond, staying: 500, reloads: 20, gap: 300 * time.Millisecond}
+		return traffic{visitors: 30, pause: 25 * time.Millisecond, staying: 500, thought: 100 * time.Millisecond, reloads: 20, gap: 300 * time.Millisecond}
 	}
-	return traffic{visitors: 4, pause: time.Millisecond, staying: 20, reloads: 3, gap: 20 * time.Millisecond}
+	return traffic{visitors: 4, pause: time.Millisecond, staying: 20, thought: 20 * time.Millisecond, reloads: 3, gap: 20 * time.Millisecond}
 }
 
 // clients is traffic that flows.
@@ -43,7 +44,11 @@ type clients struct {
 	all      sync.WaitGroup
 	visits   atomic.Int64
 	messages atomic.Int64
+	began    time.Time
+	goodbye  []func() // when all are over
 }
+
+func newClients() *clients { return &clients{over: make(chan struct{}), began: time.Now()} }
 
 // every calls do again and again, with a pause between, until the traffic is over or do fails.
 func (c *clients) every(t *testing.T, pause time.Duration, do func(seed int) error) {
@@ -65,7 +70,7 @@ func (c *clients) every(t *testing.T, pause time.Duration, do func(seed int) err
 }
 
 // stay keeps a connection for some messages, with pauses, in which it is idle.
-func (c *clients) stay(addr string, seed int) error {
+func (c *clients) stay(addr string, seed int, thought time.Duration) error {
 	conn, err := dialClient(addr, seed)
 	if err != nil {
 		return err
@@ -75,7 +80,7 @@ func (c *clients) stay(addr string, seed int) error {
 		select {
 		case <-c.over:
 			return nil
-		case <-time.After(time.Duration(rand.IntN(20)) * time.Millisecond):
+		case <-time.After(rand.N(thought)):
 		}
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			return err
@@ -89,7 +94,7 @@ func (c *clients) stay(addr string, seed int) error {
 }
 
 func startClients(t *testing.T, addr string, flow traffic) *clients {
-	c := &clients{over: make(chan struct{})}
+	c := newClients()
 	for range flow.visitors {
 		c.every(t, flow.pause, func(seed int) error {
 			c.visits.Add(1)
@@ -97,7 +102,7 @@ func startClients(t *testing.T, addr string, flow traffic) *clients {
 		})
 	}
 	for range flow.staying {
-		c.every(t, time.Millisecond, func(seed int) error { return c.stay(addr, seed) })
+		c.every(t, time.Millisecond, func(seed int) error { return c.stay(addr, seed, flow.thought) })
 	}
 	return c
 }
@@ -105,10 +110,10 @@ func startClients(t *testing.T, addr string, flow traffic) *clients {
 // startRequests is startClients for HTTP: the requests of each come on one connection for as long as that lasts. A POST that has no
 // answer is not repeated.
 func startRequests(t *testing.T, addr string, flow traffic) *clients {
-	c := &clients{over: make(chan struct{})}
+	c := newClients()
 	for range flow.visitors + flow.staying/10 {
 		client := &http.Client{Transport: new(http.Transport), Timeout: patience}
-		t.Cleanup(client.CloseIdleConnections)
+		c.goodbye = append(c.goodbye, client.CloseIdleConnections) // also those that have never been used
 		c.every(t, flow.pause, func(seed int) error {
 			c.visits.Add(1)
 			if seed%10 == 0 {
@@ -133,6 +138,9 @@ func startRequests(t *testing.T, addr string, flow traffic) *clients {
 func (c *clients) stop() {
 	close(c.over)
 	c.all.Wait()
+	for _, leave := range c.goodbye {
+		leave()
+	}
 }
 
 // While processes take over from each other, no client is refused and no exchange is cut: neither of short connections, at
@@ -167,7 +175,8 @@ func TestReloadUnderLoad(t *testing.T) {
 			before := c.visits.Load()
 			require.Eventually(t, func() bool { return c.visits.Load() > before+20 || t.Failed() }, patience, time.Millisecond, "clients come")
 			c.stop()
-			t.Logf("%d reloads, %d short connections or requests, %d messages", flow.reloads, c.visits.Load(), c.messages.Load())
+			t.Logf("%d reloads in %v, %d short connections or requests, %d messages", flow.reloads, time.Since(c.began).Round(time.Millisecond),
+				c.visits.Load(), c.messages.Load())
 			r.end(t)
 		})
 	}
