@@ -15,6 +15,7 @@ type output struct {
 	size     int32
 	streak   int32       // bytes sent without waiting once
 	gathered atomic.Bool // size is not 0
+	watched  atomic.Bool // the monitor will send it if the handler does not
 	err      error       // why an earlier flush failed
 }
 
@@ -43,6 +44,10 @@ func (c *Conn) write(p []byte) (int, error) {
 	}
 	if int(out.size)+len(p) <= gatherSize && c.input.begun.Load() && c.task.isCaller() {
 		out.gather(p)
+		// After it has been gathered: so either this sees that the loop has been taken over, or who takes it over sees it.
+		if !c.task.onLoop() && !out.watched.Swap(true) {
+			c.run.engine.monitor.watch(c)
+		}
 		return len(p), nil
 	}
 	if out.size == 0 {
@@ -112,32 +117,6 @@ func (c *Conn) sendGathered() (int, error) {
 	out.reset()
 	out.err = err
 	return n, err
-}
-
-// flushPart sends what is gathered as far as it goes without waiting, and keeps the rest. The caller must have the turn of the
-// write side.
-func (c *Conn) flushPart() {
-	out := &c.output
-	if out.size == 0 || out.err != nil {
-		return
-	}
-	if c.secure != nil {
-		c.secure.flushPart(c)
-		return
-	}
-	n, err := c.sock.Send(out.buffer[:out.size])
-	out.sentPart(n, err)
-}
-
-// sentPart forgets the first n bytes of what is gathered, or all of it if they could not be sent.
-func (o *output) sentPart(n int, err error) {
-	if o.size = int32(copy(o.buffer[:], o.buffer[n:o.size])); o.size > 0 && (err == nil || err == loop.ErrNotReady) {
-		return
-	}
-	if err != loop.ErrNotReady {
-		o.err = err
-	}
-	o.reset()
 }
 
 // flushNow sends what is gathered, and the end of TLS, as far as it goes without waiting. The caller must have the turn of the

@@ -38,7 +38,7 @@ func listenHTTP(o Options) (Server, error) {
 	var err error
 	if o.Engine == EngineNet {
 		s.listener, err = o.listen()
-	} else if s.engine, err = coserver.NewEngine(coserver.EngineConfig{Loops: o.Loops}); err == nil {
+	} else if s.engine, err = coserver.NewEngine(o.engineConfig()); err == nil {
 		s.listener, err = s.listen(o)
 	}
 	if err != nil {
