@@ -4,58 +4,75 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
-// isAt reports whether a socket that is bound to addr is what Listen or ListenPacket of network and address would bind.
-func isAt(addr net.Addr, network, address string) bool {
-	switch addr := addr.(type) {
-	case *net.TCPAddr:
-		return strings.HasPrefix(network, "tcp") && isIPAt(addr.AddrPort(), network, address)
-	case *net.UDPAddr:
-		return strings.HasPrefix(network, "udp") && isIPAt(addr.AddrPort(), network, address)
-	case *net.UnixAddr:
-		return addr.Net == network && addr.Name == address && address != ""
-	}
-	return false
-}
-
-// isIPAt is isAt for an IP address. The network may name a family, and an address without a host, or with that of no
-// interface, is any such address: package net binds both families for it, others may have bound one.
-func isIPAt(addr netip.AddrPort, network, address string) bool {
-	ip := addr.Addr().Unmap()
-	switch network[len(network)-1] {
-	case '4':
-		if !ip.Is4() {
-			return false
-		}
-	case '6':
-		if !ip.Is6() {
-			return false
+// placeOf returns a function that reports whether a socket that is bound to addr is what Listen or ListenPacket of network and
+// address would bind. It may ask a name server, and the function does not.
+func placeOf(network, address string) func(addr net.Addr) bool {
+	nowhere := func(net.Addr) bool { return false }
+	if strings.HasPrefix(network, "unix") {
+		return func(addr net.Addr) bool {
+			at, ok := addr.(*net.UnixAddr)
+			return ok && at.Net == network && at.Name == address && address != ""
 		}
 	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
-		return false
+		return nowhere // and net.Listen will say so, as for what follows
 	}
 	port, err := net.LookupPort(network, service)
-	if err != nil || port != int(addr.Port()) {
-		return false
+	if err != nil {
+		return nowhere
 	}
+	hosts, err := hostsOf(host)
+	if err != nil {
+		return nowhere
+	}
+	return func(addr net.Addr) bool {
+		var at netip.AddrPort
+		switch addr := addr.(type) {
+		case *net.TCPAddr:
+			if strings.HasPrefix(network, "tcp") {
+				at = addr.AddrPort()
+			}
+		case *net.UDPAddr:
+			if strings.HasPrefix(network, "udp") {
+				at = addr.AddrPort()
+			}
+		}
+		ip := at.Addr().Unmap()
+		return ip.IsValid() && int(at.Port()) == port && isOfFamily(ip, network) && isAmong(ip, hosts)
+	}
+}
+
+// hostsOf are the addresses that a host means.
+func hostsOf(host string) ([]netip.Addr, error) {
 	if host == "" {
-		return ip.IsUnspecified()
+		return []netip.Addr{netip.IPv6Unspecified()}, nil
 	}
 	if literal, err := netip.ParseAddr(host); err == nil {
-		return literal.Unmap() == ip || literal.IsUnspecified() && ip.IsUnspecified()
+		return []netip.Addr{literal}, nil
 	}
-	candidates, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip", host)
-	if err != nil {
-		return false // net.Listen will say so
+	return net.DefaultResolver.LookupNetIP(context.Background(), "ip", host)
+}
+
+// isOfFamily reports whether ip is of the family that network names, if it names one.
+func isOfFamily(ip netip.Addr, network string) bool {
+	switch network[len(network)-1] {
+	case '4':
+		return ip.Is4()
+	case '6':
+		return ip.Is6()
 	}
-	for _, candidate := range candidates {
-		if candidate.Unmap() == ip {
-			return true
-		}
-	}
-	return false
+	return true
+}
+
+// isAmong reports whether ip is one of hosts. The addresses of no interface are one: package net binds both families for each of
+// them, others may have bound one.
+func isAmong(ip netip.Addr, hosts []netip.Addr) bool {
+	return slices.ContainsFunc(hosts, func(host netip.Addr) bool {
+		return host.Unmap() == ip || host.IsUnspecified() && ip.IsUnspecified()
+	})
 }

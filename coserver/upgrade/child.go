@@ -116,7 +116,7 @@ func (c *child) awaitReady(ctx context.Context) error {
 		case <-c.exited:
 			return c.ended()
 		case <-ctx.Done():
-			return fmt.Errorf("upgrade: the new process is given up: %w", context.Cause(ctx))
+			return givenUp(context.Cause(ctx))
 		}
 	}
 }
@@ -127,9 +127,13 @@ func (c *child) readReady() error {
 		return io.EOF
 	}
 	if err == nil && line != lineReady+"\n" {
-		err = fmt.Errorf("upgrade: the new process is given up: it said %q", line)
+		err = givenUp(fmt.Errorf("it said %q", line))
 	}
 	return err
+}
+
+func givenUp(reason error) error {
+	return fmt.Errorf("upgrade: the new process is given up: %w", reason)
 }
 
 // ended says how c has ended before it was ready.

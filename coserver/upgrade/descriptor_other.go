@@ -14,6 +14,7 @@ const supported = false
 
 func openInherited(int, int) ([]inherited, error) { return nil, errors.ErrUnsupported }
 func openControl(int) net.Conn                    { return nil }
+func peek(net.Conn, []byte) (int, error)          { return 0, errors.ErrUnsupported }
 func closeFD(int)                                 {}
 func newControl() (net.Conn, *os.File, error)     { return nil, nil, errors.ErrUnsupported }
 func duplicate(syscall.Conn) (*os.File, error)    { return nil, errors.ErrUnsupported }

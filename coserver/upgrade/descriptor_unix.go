@@ -4,9 +4,12 @@ package upgrade
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // supported says that descriptors can be passed to a process.
@@ -89,6 +92,30 @@ func openControl(fd int) net.Conn {
 	return conn
 }
 
+// peek waits for data and returns it without taking it.
+func peek(conn net.Conn, p []byte) (n int, err error) {
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	waitErr := raw.Read(func(fd uintptr) bool {
+		err = ignoringEINTR(func() error {
+			n, _, err = syscall.Recvfrom(int(fd), p, syscall.MSG_PEEK)
+			return err
+		})
+		return err != syscall.EAGAIN
+	})
+	switch {
+	case waitErr != nil:
+		return 0, waitErr
+	case err != nil:
+		return 0, os.NewSyscallError("recvfrom", err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
 // closeFD closes a descriptor that was passed to this process.
 func closeFD(fd int) { syscall.Close(fd) }
 
@@ -129,13 +156,10 @@ func duplicate(conn syscall.Conn) (*os.File, error) {
 }
 
 func duplicateFD(fd int) (*os.File, error) {
-	syscall.ForkLock.RLock() // no child of somebody else gets it
-	defer syscall.ForkLock.RUnlock()
-	duplicate, err := syscall.Dup(fd)
+	duplicate, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("dup", err)
+		return nil, os.NewSyscallError("fcntl", err)
 	}
-	syscall.CloseOnExec(duplicate)
 	return os.NewFile(uintptr(duplicate), "socket"), nil
 }
 

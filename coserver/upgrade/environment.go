@@ -91,6 +91,15 @@ func number(text string) (int, error) {
 	return int(n), nil
 }
 
+// takeWatchdog has the service manager's watchdog mean this process, if it means its parent: it is for the main process
+// (sd_watchdog_enabled(3)), and whoever is not meant does not feed it.
+func takeWatchdog(parent, pid int) {
+	const variable = "WATCHDOG_PID"
+	if os.Getenv(variable) == strconv.Itoa(parent) {
+		os.Setenv(variable, strconv.Itoa(pid))
+	}
+}
+
 // forget unsets the variables, so that no child believes them.
 func forget() {
 	for _, name := range variables {

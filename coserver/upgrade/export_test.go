@@ -5,10 +5,12 @@ import "net"
 // Export guts for testing.
 
 var (
-	IsAt      = isAt
 	Without   = without
 	Variables = variables
 )
+
+// IsAt asks placeOf about one address.
+func IsAt(addr net.Addr, network, address string) bool { return placeOf(network, address)(addr) }
 
 // Offer is what readOffer makes of variables.
 type Offer struct {

@@ -21,7 +21,9 @@ func (u *Upgrader) Listen(network, address string) (net.Listener, error) {
 		return nil, err
 	}
 	if i != nil {
-		return u.claimedListener(i)
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.listener(i.listener, i.label)
 	}
 	ln, err := net.Listen(network, address)
 	if err != nil {
@@ -65,15 +67,13 @@ func (u *Upgrader) ListenPacket(network, address string) (net.PacketConn, error)
 // FileDescriptorName. The name stays with it in the next process. It fails if there is none. Safe from any goroutine.
 func (u *Upgrader) ListenName(name string) (net.Listener, error) {
 	u.mu.Lock()
-	for n := range u.inherited {
-		if i := &u.inherited[n]; i.listener != nil && !i.claimed && i.name == name {
-			i.claimed = true
-			u.mu.Unlock()
-			return u.claimedListener(i)
-		}
+	defer u.mu.Unlock()
+	i := u.find(func(i *inherited) bool { return i.listener != nil && i.name == name })
+	if i == nil {
+		return nil, fmt.Errorf("upgrade: no listener called %q was inherited", name)
 	}
-	u.mu.Unlock()
-	return nil, fmt.Errorf("upgrade: no listener called %q was inherited", name)
+	i.claimed = true
+	return u.listener(i.listener, i.label)
 }
 
 // Inherited is a socket that was passed to this process.
@@ -89,7 +89,7 @@ func (u *Upgrader) Inherited() []Inherited {
 	defer u.mu.Unlock()
 	var left []Inherited
 	for n := range u.inherited {
-		if i := &u.inherited[n]; !i.claimed && (i.listener != nil || i.packetConn != nil) {
+		if i := &u.inherited[n]; i.isSocket() && !i.claimed {
 			left = append(left, Inherited{i.name, i.addr()})
 		}
 	}
@@ -104,26 +104,31 @@ func (u *Upgrader) claim(isKind func(*inherited) bool, network, address string) 
 	if err := u.mayListen(); err != nil {
 		return nil, err
 	}
-	for _, matches := range []func(*inherited) bool{
-		func(i *inherited) bool { return i.network == network && i.address == address },
-		func(i *inherited) bool { return isAt(i.addr(), network, address) },
-	} {
-		for n := range u.inherited {
-			if i := &u.inherited[n]; isKind(i) && !i.claimed && matches(i) {
-				i.claimed = true
-				i.network, i.address = network, address
-				return i, nil
-			}
+	i := u.find(func(i *inherited) bool { return isKind(i) && i.network == network && i.address == address })
+	if i == nil && u.find(isKind) != nil {
+		u.mu.Unlock()
+		isThere := placeOf(network, address) // may ask a name server
+		u.mu.Lock()
+		if err := u.mayListen(); err != nil {
+			return nil, err
 		}
+		i = u.find(func(i *inherited) bool { return isKind(i) && isThere(i.addr()) })
 	}
-	return nil, nil
+	if i != nil {
+		i.claimed = true
+		i.network, i.address = network, address
+	}
+	return i, nil
 }
 
-// claimedListener wraps one that claim or ListenName has found.
-func (u *Upgrader) claimedListener(i *inherited) (net.Listener, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.listener(i.listener, i.label)
+// find returns the first inherited socket that nobody has claimed and that is what is looked for, or nil. u.mu must be held.
+func (u *Upgrader) find(is func(*inherited) bool) *inherited {
+	for n := range u.inherited {
+		if i := &u.inherited[n]; i.isSocket() && !i.claimed && is(i) {
+			return i
+		}
+	}
+	return nil
 }
 
 // mayListen reports why there can be no new socket now. u.mu must be held.

@@ -43,6 +43,9 @@ func TestMain(m *testing.M) {
 		serveUntilExit(false)
 	case "serves twice": // that is, with a port of its own besides
 		serveUntilExit(true)
+	case "serves quietly":
+		os.Stderr, _ = os.Open(os.DevNull)
+		serveUntilExit(false)
 	case "supervises":
 		os.Setenv(childMode, "serves") // what a worker is
 		supervise()
@@ -182,6 +185,8 @@ func answer(line string) string {
 		return strconv.Itoa(os.Getpid())
 	case "ppid":
 		return strconv.Itoa(os.Getppid())
+	case "watchdog":
+		return os.Getenv("WATCHDOG_PID")
 	case "group":
 		return strconv.Itoa(syscall.Getpgrp())
 	case "list": // what a child of this process would find
@@ -251,6 +256,35 @@ func beginWith(t *testing.T, options upgrade.Options, network, address string) (
 		<-served
 	})
 	return u, ln
+}
+
+// fakeParent starts this binary in a mode, in a role, with ln as its only socket, and says to it what a parent would, as the test
+// wants it. It returns the end of the parent.
+func fakeParent(t *testing.T, mode, role string, ln net.Listener) (*exec.Cmd, *client) {
+	t.Helper()
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	ours, theirs := os.NewFile(uintptr(pair[0]), "parent"), os.NewFile(uintptr(pair[1]), "child")
+	defer ours.Close()
+	defer theirs.Close()
+	syscall.CloseOnExec(pair[0])
+	syscall.CloseOnExec(pair[1])
+	conn, err := net.FileConn(ours)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	socket, err := ln.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer socket.Close()
+	options := program(mode, "tcp", ln.Addr().String())
+	cmd := &exec.Cmd{Path: options.Path, Args: options.Args, ExtraFiles: []*os.File{socket, theirs}, Stderr: os.Stderr,
+		Env: append(options.Env, "LISTEN_FDS=1", "STRAND_UPGRADE="+role)}
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd, &client{conn, bufio.NewReader(conn)}
 }
 
 // client is a connection to a server of lines.

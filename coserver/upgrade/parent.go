@@ -30,7 +30,7 @@ type parent struct {
 }
 
 // findParent takes the socket fd to the parent. It returns nil if what was passed is for another process: for the parent of
-// this one, if that knew nothing of the protocol.
+// this one, if that knew nothing of the protocol. Then the socket is as it was.
 func findParent(fd int, r role) (*parent, error) {
 	conn := openControl(fd)
 	if conn == nil {
@@ -38,21 +38,23 @@ func findParent(fd int, r role) (*parent, error) {
 	}
 	p := &parent{conn: conn, lines: bufio.NewReader(conn), going: make(chan struct{}), gone: make(chan struct{})}
 	conn.SetReadDeadline(time.Now().Add(lineLimit))
-	line, err := p.lines.ReadString('\n')
+	var first [64]byte
+	n, err := peek(conn, first[:]) // and leave it to the process that it is for
 	conn.SetReadDeadline(time.Time{})
-	var pid int
-	if err == nil {
-		_, err = fmt.Sscanf(line, linePID+"\n", &pid)
-	}
-	if err == nil && pid == os.Getpid() {
-		closeFD(fd)
-		return p, nil
+	mine := fmt.Sprintf(linePID+"\n", os.Getpid())
+	if err == nil && strings.HasPrefix(string(first[:n]), mine) {
+		if _, err = p.lines.Discard(len(mine)); err == nil {
+			closeFD(fd)
+			return p, nil
+		}
 	}
 	conn.Close()
-	if err == io.EOF && r == worker {
+	switch {
+	case err == io.EOF && r == worker:
 		return nil, ErrOrphaned
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	case err == io.EOF:
+		return nil, fmt.Errorf("upgrade: %s is %q, but the parent is gone, and has not said whom it has started", variableParent, string(r))
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, fmt.Errorf("upgrade: %s is %q, but the parent has not said in %v whom it has started", variableParent, string(r), lineLimit)
 	}
 	return nil, nil
@@ -61,27 +63,29 @@ func findParent(fd int, r role) (*parent, error) {
 // listen does what the parent says, until nothing more will come. For a worker that is the end.
 func (p *parent) listen(u *Upgrader) {
 	defer close(p.gone)
-	for {
-		line, err := p.lines.ReadString('\n')
-		if err != nil {
-			if u.role == worker {
-				u.end(ErrOrphaned)
-			}
-			p.close()
+	defer p.close()
+	if p.next() == lineGo {
+		close(p.going)
+		if u.role == successor {
 			return
 		}
-		switch strings.TrimSuffix(line, "\n") {
-		case lineGo:
-			close(p.going)
-			if u.role == successor {
-				p.close()
-				return
-			}
-		case lineRetire:
+		if p.next() == lineRetire {
 			u.end(ErrReplaced)
 			return
 		}
 	}
+	if u.role == worker {
+		u.end(ErrOrphaned)
+	}
+}
+
+// next returns what the parent says, or nothing if it is gone.
+func (p *parent) next() string {
+	line, err := p.lines.ReadString('\n')
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(line, "\n")
 }
 
 // ready tells the parent, and reports whether it has answered; otherwise it is gone.

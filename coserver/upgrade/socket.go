@@ -17,6 +17,8 @@ type inherited struct {
 	claimed    bool
 }
 
+func (i *inherited) isSocket() bool { return i.listener != nil || i.packetConn != nil }
+
 func (i *inherited) addr() net.Addr {
 	if i.listener != nil {
 		return i.listener.Addr()
@@ -41,6 +43,16 @@ func closeInherited(all []inherited) {
 	for i := range all {
 		all[i].close()
 	}
+}
+
+// ownedPaths are the paths of those that nobody has claimed and that a process before this one has made.
+func ownedPaths(all []inherited) (paths []string) {
+	for i := range all {
+		if all[i].owned && !all[i].claimed && all[i].isSocket() && isPath(all[i].addr().String()) {
+			paths = append(paths, all[i].addr().String())
+		}
+	}
+	return paths
 }
 
 // conn is what package net's listeners and packet connections have in common.

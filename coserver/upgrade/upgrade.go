@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,6 +118,9 @@ func (u *Upgrader) inherit() error {
 		}
 	}
 	u.role = o.role
+	if u.role == successor {
+		takeWatchdog(os.Getppid(), os.Getpid())
+	}
 	if u.inherited, err = openInherited(firstFD, o.count); err == nil {
 		err = u.label(o.names)
 	}
@@ -168,6 +172,7 @@ func (u *Upgrader) Ready() error {
 
 func (u *Upgrader) becomeReady() error {
 	u.mu.Lock()
+	nobodys := ownedPaths(u.inherited)
 	closeInherited(u.inherited)
 	u.inherited = nil
 	u.mu.Unlock()
@@ -181,6 +186,9 @@ func (u *Upgrader) becomeReady() error {
 		return u.err
 	}
 	u.ready = true
+	for _, path := range nobodys { // they are this process's now, and nobody will listen there
+		_ = os.Remove(path)
+	}
 	switch u.role {
 	case alone:
 		notify("READY=1")
@@ -207,10 +215,11 @@ func (u *Upgrader) Successor() int {
 	return u.successor
 }
 
-// Stop is for a process that ends of its own accord: it gives up an Upgrade that is under way, tells the service manager
-// (STOPPING=1), closes Exit, and closes what was inherited and is not claimed. It does not close the sockets that are in use. To
-// call it again, or when Exit is closed, does nothing.
+// Stop is for a process that ends of its own accord: it closes Exit, closes what was inherited and is not claimed, gives up an
+// Upgrade that is under way, and tells the service manager (STOPPING=1). It does not close the sockets that are in use. When it
+// returns no new process is left, unless one has taken over before. To call it again does nothing more.
 func (u *Upgrader) Stop() {
+	first := u.end(ErrStopped) // from now on none begins, and none that has begun hands over
 	u.mu.Lock()
 	abort, settled := u.abort, u.settled
 	u.mu.Unlock()
@@ -218,7 +227,7 @@ func (u *Upgrader) Stop() {
 		abort(ErrStopped)
 		<-settled
 	}
-	if u.end(ErrStopped) && u.role != worker {
+	if first && u.role != worker {
 		notify("STOPPING=1")
 	}
 }
@@ -270,7 +279,7 @@ func (u *Upgrader) Upgrade(ctx context.Context) error {
 				s.removePath()
 			}
 		}
-		if u.err == nil && context.Cause(ctx) != ErrStopped {
+		if u.err == nil {
 			notify("READY=1")
 		}
 	}
@@ -308,9 +317,9 @@ func (u *Upgrader) isOffered(s *socket) bool { return slices.Contains(u.offered,
 func (u *Upgrader) handOver(ctx context.Context, c *child) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if err := context.Cause(ctx); err != nil {
+	if err := cmp.Or(u.err, context.Cause(ctx)); err != nil {
 		c.kill()
-		return fmt.Errorf("upgrade: given up: %w", err)
+		return givenUp(err)
 	}
 	if err := c.goOn(); err != nil {
 		return err

@@ -5,6 +5,9 @@ package upgrade_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -169,6 +172,94 @@ func TestUpgradeIsGivenUp(t *testing.T) {
 	}
 }
 
+// Whichever comes first, Stop or the end of the upgrade: there is one server in the end, or none.
+func TestStopDuringAnUpgrade(t *testing.T) {
+	for i := range 20 {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			u, ln := begin(t, "serves", "tcp", "127.0.0.1:0")
+			require.NoError(t, u.Ready())
+			result := make(chan error, 1)
+			go func() { result <- u.Upgrade(context.Background()) }()
+			<-time.After(rand.N(20 * time.Millisecond)) // it takes about as long
+			u.Stop()
+			receive(t, u.Exit())
+			err := receive(t, result)
+			require.NoError(t, ln.Close())
+			if err == nil {
+				require.ErrorIs(t, u.Err(), upgrade.ErrReplaced)
+				end(t, ln.Addr())
+				return
+			}
+			require.ErrorIs(t, err, upgrade.ErrStopped)
+			require.ErrorIs(t, u.Err(), upgrade.ErrStopped)
+			requireNoChild(t)
+			require.True(t, isRefused(ln.Addr()))
+		})
+	}
+}
+
+// What is passed to a program that runs others first is still there for it.
+func TestUpgradeToAScript(t *testing.T) {
+	options := program("serves", "tcp", "127.0.0.1:0")
+	options.Args = []string{"sh", "-c", childMode + `="gives up" "$0"; exec "$0"`, options.Path}
+	options.Path = "/bin/sh"
+	u, ln := beginWith(t, options, "tcp", "127.0.0.1:0")
+	require.NoError(t, u.Ready())
+	require.NoError(t, u.Upgrade(t.Context()))
+	require.NoError(t, ln.Close())
+	require.Equal(t, u.Successor(), pid(t, ln.Addr()))
+	end(t, ln.Addr())
+}
+
+// Whoever takes the place of a process that a watchdog watches is watched.
+func TestWatchdogFollows(t *testing.T) {
+	for watched, want := range map[int]func(*upgrade.Upgrader) int{
+		os.Getpid(): (*upgrade.Upgrader).Successor,
+		1:           func(*upgrade.Upgrader) int { return 1 },
+	} {
+		t.Run(strconv.Itoa(watched), func(t *testing.T) {
+			t.Setenv("WATCHDOG_PID", strconv.Itoa(watched))
+			u, ln := begin(t, "serves", "tcp", "127.0.0.1:0")
+			require.NoError(t, u.Ready())
+			require.NoError(t, u.Upgrade(t.Context()))
+			require.NoError(t, ln.Close())
+			c := dial(t, ln.Addr())
+			require.Equal(t, strconv.Itoa(want(u)), c.ask(t, "watchdog"))
+			require.NoError(t, c.Close())
+			end(t, ln.Addr())
+		})
+	}
+}
+
+// A parent that is of another kind, or out of its mind, is as good as none.
+func TestStrangeParents(t *testing.T) {
+	for name, says := range map[string]string{
+		"twice go":     "go\ngo\n",
+		"nonsense":     "go\nhello\n",
+		"never go":     "retire\n",
+		"says nothing": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			leak.Check(t)
+			ln := listen(t, "tcp", "127.0.0.1:0")
+			cmd, parent := fakeParent(t, "serves quietly", "worker", ln)
+			_, err := fmt.Fprintf(parent, "pid %d\n", cmd.Process.Pid)
+			require.NoError(t, err)
+			line, err := parent.reader.ReadString('\n')
+			require.NoError(t, err)
+			require.Equal(t, "ready\n", line)
+			if says == "" {
+				require.NoError(t, parent.Close())
+			} else {
+				_, err = io.WriteString(parent, says)
+				require.NoError(t, err)
+			}
+			cmd.Wait()
+			require.Contains(t, []int{0, 1}, cmd.ProcessState.ExitCode(), "it ends in order, before it serves or after that")
+		})
+	}
+}
+
 // Whoever asks at the same time: one upgrade is made, or all fail.
 func TestOneUpgradeAtATime(t *testing.T) {
 	u, ln := begin(t, "serves", "tcp", "127.0.0.1:0")
@@ -230,6 +321,19 @@ func TestUnixPaths(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, receive(t, result), context.Canceled)
 		require.False(t, exists(path))
+	})
+	t.Run("of no use to the new process", func(t *testing.T) {
+		u, ln := begin(t, "serves", "tcp", "127.0.0.1:0")
+		path := unixPath(t)
+		other, err := u.Listen("unix", path)
+		require.NoError(t, err)
+		require.NoError(t, u.Ready())
+		require.NoError(t, u.Upgrade(t.Context()))
+		require.NoError(t, ln.Close())
+		require.NoError(t, other.Close())
+		pid(t, ln.Addr()) // has come that far
+		require.False(t, exists(path))
+		end(t, ln.Addr())
 	})
 	t.Run("passed on twice", func(t *testing.T) {
 		path := unixPath(t)
