@@ -28,7 +28,7 @@ type httpServer struct {
 	mu        sync.Mutex
 	accepting bool      // one may be on its way into conns
 	conns     int       // that net/http has
-	idle      sync.Cond // broadcast when conns has become 0, and when accepting ends
+	idle      sync.Cond // broadcast when either changes
 }
 
 func listenHTTP(o Options) (Server, error) {

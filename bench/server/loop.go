@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -16,6 +17,7 @@ type loopServer struct {
 	engine   *loop.Engine
 	listener *loop.Listener
 	original net.Listener // what listener was made of, or nil
+	handler  loop.Handler
 	over     chan struct{}
 	end      sync.Once
 
@@ -32,14 +34,11 @@ func listenLoop(o Options) (Server, error) {
 		return nil, err
 	}
 	s := &loopServer{engine: engine, original: o.Listener, over: make(chan struct{}), conns: make(map[*loop.Conn]struct{}), idle: make(chan struct{})}
-	var handler loop.Handler = loopEcho{s}
+	s.handler = loopEcho{s}
 	if o.Proto == ProtoLine {
-		handler = loopLine{s}
+		s.handler = loopLine{s}
 	}
-	if s.listener, err = s.listen(o); err == nil {
-		err = s.listener.Start(loop.Service{Handler: handler})
-	}
-	if err != nil {
+	if s.listener, err = s.listen(o); err != nil {
 		o.closeListener()
 		engine.Close()
 		return nil, err
@@ -138,6 +137,10 @@ func (loopLine) OnPressure(c *loop.Conn, high bool) { pressure(c, high) }
 func (s *loopServer) Addr() net.Addr { return s.listener.Addr() }
 
 func (s *loopServer) Serve() error {
+	err := s.listener.Start(loop.Service{Handler: s.handler})
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, loop.ErrEngineClosed) {
+		return err
+	}
 	<-s.over
 	return nil
 }

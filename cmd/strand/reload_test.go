@@ -73,7 +73,7 @@ func (r *reloadable) String() string {
 	return string(text)
 }
 
-var reloaded = regexp.MustCompile(`(?m)^strand: serve: reloaded: process (\d+) serves$`)
+var reloaded = regexp.MustCompile(`(?m)^strand: serve: reloaded: (?:process (\d+) serves|\d+ new processes serve)$`)
 
 // reload has another process take over.
 func (r *reloadable) reload(t *testing.T, sig syscall.Signal) {
@@ -213,6 +213,76 @@ func TestFailedReload(t *testing.T) {
 	}, patience, time.Millisecond)
 	require.NoError(t, syscall.Kill(r.pid, syscall.SIGTERM))
 	require.Eventually(t, func() bool { return gone(child) }, patience, time.Millisecond)
+}
+
+// A new process accepts nobody before the old one has taken note that it is ready: until then it may be given up, and with it
+// whom it has accepted.
+func TestNewProcessWaitsForItsTurn(t *testing.T) {
+	for _, args := range []string{"--engine net", "--engine loop", "--engine coserver", "--proto http"} {
+		t.Run(args, func(t *testing.T) {
+			ln := localListener(t)
+			cmd, parent := taken(t, ln, strings.Fields(args)...)
+			said := bufio.NewReader(parent)
+			_, err := fmt.Fprintf(parent, "pid %d\n", cmd.Process.Pid)
+			require.NoError(t, err)
+			line, err := said.ReadString('\n')
+			require.NoError(t, err)
+			require.Equal(t, "ready\n", line)
+			const clients = 20
+			for range clients {
+				conn, err := net.Dial("tcp", ln.Addr().String())
+				require.NoError(t, err)
+				defer conn.Close()
+			}
+			require.NoError(t, ln.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
+			for range clients { // all of them are here
+				conn, err := ln.Accept()
+				require.NoError(t, err)
+				require.NoError(t, conn.Close())
+			}
+			_, err = io.WriteString(parent, "go\n")
+			require.NoError(t, err)
+			conn := (&serving{addr: ln.Addr().String()}).request(t, "GET / HTTP/1.0\r\n\r\n")
+			if strings.Contains(args, "http") {
+				require.Equal(t, "hello, world\n", conn.answer(t))
+			} else {
+				line, err := conn.ReadString('\n')
+				require.NoError(t, err)
+				require.Equal(t, "GET / HTTP/1.0\r\n", line)
+			}
+			require.NoError(t, conn.conn.Close())
+			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+			require.NoError(t, cmd.Wait())
+		})
+	}
+}
+
+// taken is strand serve as its predecessor starts it, with ln. It returns the predecessor's end of the socket between them.
+func taken(t *testing.T, ln net.Listener, args ...string) (*exec.Cmd, net.Conn) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	ours, theirs := os.NewFile(uintptr(pair[0]), "parent"), os.NewFile(uintptr(pair[1]), "child")
+	defer ours.Close()
+	defer theirs.Close()
+	syscall.CloseOnExec(pair[0])
+	syscall.CloseOnExec(pair[1])
+	parent, err := net.FileConn(ours)
+	require.NoError(t, err)
+	t.Cleanup(func() { parent.Close() })
+	require.NoError(t, parent.SetDeadline(time.Now().Add(patience)))
+	socket, err := ln.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer socket.Close()
+	cmd := exec.Command(strand, serveArgs(args)...)
+	cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "STRAND_UPGRADE=upgrade")
+	cmd.ExtraFiles = []*os.File{socket, theirs}
+	cmd.Stderr = os.Stderr
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd, parent
 }
 
 // A hangup that nohup has had ignored is.

@@ -1,15 +1,10 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -121,84 +116,6 @@ func (c *serveCommand) listen(u *upgrade.Upgrader) (net.Listener, error) {
 	return nil, fmt.Errorf("addr: %s is none of the %d sockets that were passed", c.Addr, len(passed))
 }
 
-// serve runs srv until it is told to end, or another process has taken over.
-func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server) error {
-	// Before the line is printed: who has read it may send a signal at once.
-	ends, reloads := c.signals()
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve() }()
-	if err := u.Ready(); err != nil {
-		return errors.Join(err, srv.Close(), <-served)
-	}
-	if c.UntilEOF && !u.IsWorker() {
-		go func() {
-			io.Copy(io.Discard, os.Stdin)
-			srv.Close()
-		}()
-	}
-	if !u.IsWorker() && !u.IsSuccessor() { // somebody has said so before, and perhaps nobody reads it any more
-		fmt.Printf("listening on %v (engine %s, proto %s)\n", srv.Addr(), c.Engine, c.Proto)
-	}
-	for {
-		select {
-		case err := <-served:
-			return err
-		case <-ends:
-			u.Stop()
-			return errors.Join(c.drain(srv, ends), <-served)
-		case <-reloads:
-			if !u.IsWorker() { // its supervisor does it
-				go func() { complain(u.Upgrade(context.Background())) }()
-			}
-		case <-u.Exit():
-			if errors.Is(u.Err(), upgrade.ErrReplaced) {
-				c.retire(u, srv, ends)
-			}
-			return errors.Join(c.drain(srv, ends), <-served)
-		}
-	}
-}
-
-// signals returns what is to end the process, and what is to have it reloaded.
-func (c *serveCommand) signals() (ends, reloads <-chan os.Signal) {
-	ending, reloading := make(chan os.Signal, 2), make(chan os.Signal, 1)
-	signal.Notify(ending, os.Interrupt, syscall.SIGTERM)
-	for _, sig := range reloadSignals {
-		if !c.UntilEOF && !signal.Ignored(sig) { // as by nohup
-			signal.Notify(reloading, sig)
-		}
-	}
-	return ending, reloading
-}
-
-// complain reports a reload that has failed.
-func complain(err error) {
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "strand: serve: not reloaded: %v\n", err)
-	}
-}
-
-// retire leaves connections alone, while new ones come to another process, for as long as the drain limit and the user's
-// patience last.
-func (c *serveCommand) retire(u *upgrade.Upgrader, srv server.Server, ends <-chan os.Signal) {
-	if next := u.Successor(); next != 0 {
-		fmt.Fprintf(os.Stderr, "strand: serve: reloaded: process %d serves\n", next)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.Drain)
-	defer cancel()
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		srv.Retire(ctx) // what is left is for drain
-	}()
-	select {
-	case <-over:
-	case <-ends:
-		cancel()
-		<-over
-	}
-}
-
 // tlsConfig returns nil if TLS is not asked for.
 func (c *serveCommand) tlsConfig() (*tls.Config, error) {
 	if c.TLSCert == "" && c.TLSKey == "" {
@@ -212,27 +129,4 @@ func (c *serveCommand) tlsConfig() (*tls.Config, error) {
 		return nil, fmt.Errorf("tls: %w", err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{certificate}}, nil
-}
-
-// drain ends the server gently for as long as the drain limit and the user's patience last.
-func (c *serveCommand) drain(srv server.Server, ends <-chan os.Signal) error {
-	return c.untilForced(c.Drain, ends, srv.Shutdown)
-}
-
-// untilForced calls end with a context that ends with the limit, or with a signal.
-func (c *serveCommand) untilForced(limit time.Duration, ends <-chan os.Signal, end func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	go func() {
-		select {
-		case <-ends:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	err := end(ctx)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return nil // connections that were left have been closed, as asked for
-	}
-	return err
 }

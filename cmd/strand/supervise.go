@@ -56,7 +56,13 @@ func (c *serveCommand) supervise(u *upgrade.Upgrader, listener net.Listener) err
 			s.Stop(ctx) // at once
 			return nil
 		case <-reloads:
-			go func() { complain(s.Reload(context.Background())) }()
+			go func() {
+				if err := s.Reload(context.Background()); err != nil {
+					report("not reloaded: %v", err)
+				} else {
+					report("reloaded: %d new processes serve", c.Procs)
+				}
+			}()
 		}
 	}
 }
@@ -64,5 +70,5 @@ func (c *serveCommand) supervise(u *upgrade.Upgrader, listener net.Listener) err
 // stopWorkers has the workers drain, within their own limit; a further signal kills them.
 func (c *serveCommand) stopWorkers(u *upgrade.Upgrader, s *upgrade.Supervisor, ends <-chan os.Signal) error {
 	u.Stop()
-	return c.untilForced(c.Drain+workerGrace, ends, s.Stop)
+	return untilForced(c.Drain+workerGrace, ends, s.Stop)
 }

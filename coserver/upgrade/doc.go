@@ -3,8 +3,9 @@
 //
 //	u, err := upgrade.New(upgrade.Options{})
 //	ln, err := u.Listen("tcp", ":7000") // inherited, or bound
-//	go server.Serve(ln)
+//	own, err := server.Adopt(ln)
 //	err = u.Ready()
+//	go server.Serve(own)
 //	for {
 //		select {
 //		case <-hangups: // SIGHUP, for example
@@ -22,6 +23,9 @@
 // has called Ready. A new process that cannot be started, ends or takes too long changes nothing.
 //
 // # Losing nobody
+//
+// A process should be Ready before it serves: whom it accepts before that is lost if the old process gives up on it in the last
+// moment. Clients can connect meanwhile, and wait in the queue.
 //
 // Both processes have the same socket, and the queue of connections that nobody has accepted yet belongs to the socket: when
 // the old process closes its descriptor, the new one finds them. What the old one has accepted it must serve. So it should not

@@ -21,7 +21,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ln, err := u.Listen("tcp", ":7000")
+	inherited, err := u.Listen("tcp", ":7000")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -29,20 +29,28 @@ func Example() {
 		_, err := c.WriteTo(c)
 		return err
 	}}
-	go server.Serve(ln)
+	ln, err := server.Adopt(inherited)
+	if err != nil {
+		log.Fatal(err)
+	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM)
 	if err := u.Ready(); err != nil {
 		log.Fatal(err)
 	}
+	go server.Serve(ln)
 	for u.Err() == nil {
 		select {
 		case sig := <-signals:
 			if sig == syscall.SIGTERM {
 				u.Stop()
-			} else if err := u.Upgrade(context.Background()); err != nil {
-				log.Print(err) // and go on
+				continue
 			}
+			go func() { // so that SIGTERM need not wait for it
+				if err := u.Upgrade(context.Background()); err != nil {
+					log.Print(err) // and go on
+				}
+			}()
 		case <-u.Exit():
 		}
 	}
@@ -71,12 +79,12 @@ func ExampleUpgrader_http() {
 		}
 		http.DefaultServeMux.ServeHTTP(w, r)
 	})}
-	go server.Serve(ln)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	if err := u.Ready(); err != nil {
 		log.Fatal(err)
 	}
+	go server.Serve(ln)
 	for u.Err() == nil {
 		<-hangups
 		if err := u.Upgrade(context.Background()); err != nil {
@@ -89,44 +97,61 @@ func ExampleUpgrader_http() {
 	server.Shutdown(context.Background())
 }
 
-// Four processes on one socket.
+// Four processes on one socket, which SIGHUP replaces one after the other.
 func ExampleSupervisor() {
 	u, err := upgrade.New(upgrade.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	ln, err := u.Listen("tcp", ":7000")
+	inherited, err := u.Listen("tcp", ":7000")
 	if err != nil {
 		log.Fatal(err)
 	}
-	if u.IsWorker() {
-		server := &coserver.Server{Handler: func(c *coserver.Conn) error {
-			_, err := c.WriteTo(c)
-			return err
-		}}
-		go server.Serve(ln)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM)
+	if !u.IsWorker() {
+		s := &upgrade.Supervisor{Upgrader: u, Workers: 4}
+		if err := s.Start(context.Background()); err != nil {
+			log.Fatal(err)
+		}
 		if err := u.Ready(); err != nil {
 			log.Fatal(err)
 		}
-		<-u.Exit() // replaced, or the supervisor is gone; SIGTERM ends the process at once
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if errors.Is(u.Err(), upgrade.ErrReplaced) {
-			server.Retire(ctx)
+		for sig := range signals {
+			if sig == syscall.SIGTERM {
+				break
+			}
+			go s.Reload(context.Background())
 		}
-		server.Shutdown(ctx)
+		u.Stop()
+		s.Stop(context.Background()) // which sends SIGTERM to the workers, and waits for them
 		return
 	}
-	s := &upgrade.Supervisor{Upgrader: u, Workers: 4}
-	if err := s.Start(context.Background()); err != nil {
+	server := &coserver.Server{Handler: func(c *coserver.Conn) error {
+		_, err := c.WriteTo(c)
+		return err
+	}}
+	ln, err := server.Adopt(inherited)
+	if err != nil {
 		log.Fatal(err)
 	}
 	if err := u.Ready(); err != nil {
 		log.Fatal(err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	<-ctx.Done()
-	u.Stop()
-	s.Stop(context.Background())
+	go server.Serve(ln)
+	for u.Err() == nil {
+		select {
+		case sig := <-signals:
+			if sig == syscall.SIGTERM {
+				u.Stop()
+			}
+		case <-u.Exit(): // it has been replaced, or its supervisor is gone
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if errors.Is(u.Err(), upgrade.ErrReplaced) {
+		server.Retire(ctx)
+	}
+	server.Shutdown(ctx)
 }
