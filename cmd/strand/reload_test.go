@@ -75,6 +75,8 @@ func (r *reloadable) String() string {
 
 var reloaded = regexp.MustCompile(`(?m)^strand: serve: reloaded: (?:process (\d+) serves|\d+ new processes serve)$`)
 
+var notReloaded = regexp.MustCompile(`(?m)^strand: serve: not reloaded: .*the new process has ended before it was ready: exit status 2$`)
+
 // reload has another process take over.
 func (r *reloadable) reload(t *testing.T, sig syscall.Signal) {
 	t.Helper()
