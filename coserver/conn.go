@@ -37,8 +37,9 @@ type Conn struct {
 
 	local    net.Addr
 	network  network
-	woken    [2]bool // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
-	unserved bool    // it has no handler: it ends with Close
+	woken    [2]bool  // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
+	phases   [2]phase // by loop.Side: what the server's limits see in the waits; protected by the turn of the side
+	unserved bool     // it has no handler: it ends with Close
 
 	prev, next *Conn // in run.conns; protected by run.mu
 }
@@ -159,6 +160,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 		c.finish(ErrServerClosed)
 		return false, net.ErrClosed
 	}
+	if c.run.timed {
+		c.limitWait(side)
+	}
 	if c.deadlines.Load() != nil {
 		if err := c.expired(side); err != nil && c.sock.Disarm(side) {
 			return false, err
@@ -171,6 +175,11 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	}
 	woken := c.woken[side]
 	c.woken[side] = false
+	if woken && c.run.timed {
+		if err := c.limitOver(side); err != nil {
+			return true, err
+		}
+	}
 	if err := c.expired(side); err != nil {
 		if !woken {
 			// It was readiness that ended the wait, just before the deadline did. The next call must not wait for what has
@@ -233,6 +242,9 @@ func (c *Conn) queueFor(side loop.Side) error {
 
 // unlock gives the turn of side to the next that waits for it.
 func (c *Conn) unlock(side loop.Side) {
+	if side == loop.WriteSide {
+		c.phases[side] = phaseNone
+	}
 	if !c.sock.Release(side) {
 		return
 	}

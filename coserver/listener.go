@@ -55,6 +55,7 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 }
 
 func newListener(r *run, ln *loop.Listener, name string, original net.Listener) *Listener {
+	r.server.admission.add(ln)
 	l := &Listener{run: r, ln: ln, original: original, network: networkOf(name), local: ln.Addr()}
 	if tcp, ok := l.local.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		l.local = nil
@@ -111,7 +112,7 @@ func (ln *Listener) begin() error {
 
 // serve gives each connection to open, with ln.
 func (ln *Listener) serve(open func(*loop.Loop, loop.Accepted, *Listener)) error {
-	return ln.ln.Serve(func(l *loop.Loop, accepted loop.Accepted) { open(l, accepted, ln) })
+	return ln.ln.Serve(func(l *loop.Loop, accepted loop.Accepted) { open(l, accepted, ln) }, ln.run)
 }
 
 // arrive keeps a connection for Accept. On the goroutine of its loop.
@@ -175,6 +176,7 @@ func (ln *Listener) Close() error {
 
 // unbind closes the descriptor, and that of the listener that was taken over.
 func (ln *Listener) unbind() error {
+	ln.run.server.admission.remove(ln.ln)
 	err := ln.ln.Close()
 	if ln.original != nil {
 		err = errors.Join(err, ln.original.Close())

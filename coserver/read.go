@@ -86,7 +86,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			n, err = c.read(p)
 		}
 	}
-	c.unlock(loop.ReadSide)
+	c.endRead(err)
 	return n, c.readError(err)
 }
 
@@ -144,7 +144,7 @@ func (c *Conn) Next() ([]byte, error) {
 		data = c.input.unread
 		c.input.set(nil)
 	}
-	c.unlock(loop.ReadSide)
+	c.endRead(err)
 	return data, c.readError(err)
 }
 
@@ -160,7 +160,7 @@ func (c *Conn) ReadSlice(delim byte) ([]byte, error) {
 	if err == nil {
 		data, err = c.readSlice(delim)
 	}
-	c.unlock(loop.ReadSide)
+	c.endRead(err)
 	return data, c.readError(err)
 }
 

@@ -14,6 +14,10 @@ type run struct {
 	engine     *Engine
 	ownsEngine bool
 
+	limits   limits
+	timeouts timeouts
+	timed    bool // timeouts are set
+
 	draining atomic.Bool // shutting down: a connection that waits for a new request ends
 
 	mu        sync.Mutex
@@ -27,6 +31,10 @@ type run struct {
 
 func newRun(s *Server) (*run, error) {
 	r := &run{server: s, engine: s.Engine, idle: make(chan struct{}), over: make(chan struct{})}
+	r.limits = limits{conns: s.MaxConns, perIP: s.MaxConnsPerIP, overflow: s.Overflow, rate: newRate(s.AcceptRate, s.AcceptBurst),
+		handshakes: s.MaxHandshakes}
+	r.timeouts = timeouts{idle: s.IdleTimeout, read: s.ReadTimeout, write: s.WriteTimeout}
+	r.timed = r.timeouts.any()
 	if r.engine == nil {
 		engine, err := NewEngine(EngineConfig{Logger: s.Logger})
 		if err != nil {
@@ -44,6 +52,8 @@ func (r *run) add(c *Conn) bool {
 	if r.ending {
 		return false
 	}
+	r.server.counters.active.Add(1) // before the other: whoever sees that it came sees that it is there
+	r.server.counters.accepted.Add(1)
 	if c.next = r.conns; c.next != nil {
 		c.next.prev = c
 	}
@@ -52,8 +62,14 @@ func (r *run) add(c *Conn) bool {
 	return true
 }
 
-// remove takes c out again, when its handler has returned.
+// remove takes c out again, when its handler has returned, and lets another in.
 func (r *run) remove(c *Conn) {
+	r.unlink(c)
+	r.server.counters.active.Add(-1)
+	r.Dismiss(c.sock.Peer())
+}
+
+func (r *run) unlink(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.prev != nil {
@@ -132,15 +148,19 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 		l.Unhold()
 		c.shut(err)
 		r.remove(c)
-		r.server.report(c, err)
+		r.server.counters.refused.maxGoroutines.Add(1)
+		r.server.reportOften(c, err)
 	}
 }
 
 // attach makes a connection known to its loop and to the run. It returns nil if either does not take it.
 func (r *run) attach(l *loop.Loop, accepted loop.Accepted, from *Listener) *Conn {
+	counts := &r.server.counters
 	c := &Conn{run: r, local: from.local, network: from.network}
 	if err := l.Attach(&c.sock, accepted, c); err != nil {
-		r.server.report(c, err)
+		r.Dismiss(c.sock.Peer())
+		counts.refused.unwatched.Add(1)
+		r.server.reportOften(c, err)
 		return nil
 	}
 	if c.local == nil {
@@ -148,6 +168,8 @@ func (r *run) attach(l *loop.Loop, accepted loop.Accepted, from *Listener) *Conn
 	}
 	if !r.add(c) {
 		c.shut(ErrServerClosed)
+		r.Dismiss(c.sock.Peer())
+		counts.refused.shutdown.Add(1)
 		return nil
 	}
 	return c

@@ -65,34 +65,86 @@ type Server struct {
 	// reported as an error of the handler is.
 	TLSConfig *tls.Config
 
-	// HandshakeTimeout is how long a client has for its handshake. 0 means 10 s, a negative value no limit.
+	// HandshakeTimeout is how long a client has for its handshake, the wait for one of MaxHandshakes included. 0 means 10 s, a
+	// negative value no limit.
 	HandshakeTimeout time.Duration
 
+	// MaxHandshakes is how many handshakes, of TLSConfig and of StartTLS, the clients have under way at a time: what a flood of them
+	// costs in processor time. Further ones wait for their turn, in order. A client that has not sent the first byte of its
+	// handshake takes no turn. 0 means no limit.
+	MaxHandshakes int
+
+	// MaxConns is how many connections the server has at a time, from when they are accepted to the return of their handlers.
+	// 0 means as many as there are descriptors.
+	MaxConns int
+
+	// Overflow says what becomes of clients that come while there are MaxConns. With Backlog, the zero value, they wait in the
+	// kernel, whose backlog is bounded (net.core.somaxconn): a burst is served a moment later and nobody sees an error. With
+	// Refuse their connections are reset at once: better where connections last, for the wait may have no end, and a client
+	// that is told can go elsewhere.
+	Overflow Overflow
+
+	// MaxConnsPerIP is how many connections one address may have at a time, of MaxConns. What is beyond is reset at once: in the backlog
+	// it would be in the way of others. IPv6 addresses count by their first 64 bits, for whoever has one has all of these
+	// (RFC 6177), but link-local ones each for itself. Unix sockets are not counted. 0 means no limit.
+	MaxConnsPerIP int
+
+	// AcceptRate is how many connections a second are accepted, on average, and AcceptBurst how many of them at once after a quiet
+	// time; 0 means those of a second. What comes faster waits in the backlog, whatever Overflow says: refusing costs as much
+	// as accepting, and is answered by the next attempt. An AcceptRate of 0 means no limit; the largest is 100,000.
+	AcceptRate, AcceptBurst int
+
+	// IdleTimeout is how long a call that reads waits for the first byte of something new, while nothing is written either;
+	// ReadTimeout how long it then waits for the rest; and WriteTimeout how long a call that writes waits for the peer to take
+	// it. 0 means no limit.
+	//
+	// The time begins with the first wait, and single bytes do not begin it anew: it is for a whole message, as the call defines
+	// it (the line of ReadSlice, the buffer of ReadFull), and for the whole of what is written; what is longer than a megabyte
+	// has it for each. Read and Next return what has come, whatever it is: a handler that puts messages together from these sets
+	// deadlines, for only IdleTimeout counts there. Between a deadline and a limit the earlier counts.
+	//
+	// The call fails with ErrIdleTimeout, ErrReadTimeout or ErrWriteTimeout, which match os.ErrDeadlineExceeded. A handler that
+	// returns that has its connection closed, by a reset after ErrWriteTimeout; it is not reported, but counted in Stats. A
+	// handler that goes on has the same time again.
+	IdleTimeout, ReadTimeout, WriteTimeout time.Duration
+
 	// OnError is told what a handler returned, panicked with (*PanicError) or was not started for. It is called on the
-	// goroutine of the handler or of its loop and must not block. nil means that Logger gets it.
+	// goroutine of the handler or of its loop and must not block. nil means that Logger gets it: of handlers that were not
+	// started one in a second, for clients can make that happen as often as they like.
 	OnError func(*Conn, error)
 
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 
+	admission  admission
+	handshakes handshakes
+	counters   counters
+	logs       logLimit // of what clients can make happen
+
 	mu  sync.Mutex
 	run *run // nil when the server is not started
 }
 
+// validate names every field that is wrong.
 func (s *Server) validate() error {
+	var errs []error
 	if s.Handler == nil {
-		return errors.New("coserver: Server.Handler is nil")
+		errs = append(errs, errors.New("coserver: Server.Handler is nil"))
 	}
 	if s.Carrier > Channel {
-		return fmt.Errorf("coserver: Server.Carrier is %d, want Auto, Inline or Channel", s.Carrier)
+		errs = append(errs, fmt.Errorf("coserver: Server.Carrier is %d, want Auto, Inline or Channel", s.Carrier))
 	}
 	if s.Carrier == Inline && !canInline {
-		return fmt.Errorf("coserver: Server.Carrier is Inline: %w on this architecture", errors.ErrUnsupported)
+		errs = append(errs, fmt.Errorf("coserver: Server.Carrier is Inline: %w on this architecture", errors.ErrUnsupported))
 	}
-	if config := s.TLSConfig; config != nil && len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
-		return errors.New("coserver: Server.TLSConfig has no certificate")
+	if s.TLSConfig != nil && !hasCertificate(s.TLSConfig) {
+		errs = append(errs, errors.New("coserver: Server.TLSConfig has no certificate"))
 	}
-	return nil
+	return errors.Join(append(errs, s.validateLimits()...)...)
+}
+
+func hasCertificate(config *tls.Config) bool {
+	return len(config.Certificates) > 0 || config.GetCertificate != nil || config.GetConfigForClient != nil
 }
 
 func (s *Server) handshakeTimeout() time.Duration {

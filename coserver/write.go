@@ -13,9 +13,10 @@ import (
 type output struct {
 	buffer   *[gatherSize]byte // nil when size is 0
 	size     int32
-	streak   int32       // bytes sent without waiting once
-	gathered atomic.Bool // size is not 0
-	err      error       // why an earlier flush failed
+	streak   int32         // bytes sent without waiting once
+	gathered atomic.Bool   // size is not 0
+	moved    atomic.Uint32 // bytes sent in all, modulo its size, if the server has timeouts; for other goroutines too
+	err      error         // why an earlier flush failed
 }
 
 // Write writes p: all of it, or it fails with the number of bytes that the kernel took and a *net.OpError. Writes of several
@@ -58,7 +59,7 @@ func (c *Conn) write(p []byte) (int, error) {
 	out.gather(p)
 	sent, err := c.sendGathered()
 	n := max(0, sent-before)
-	if err == os.ErrDeadlineExceeded {
+	if isTimeout(err) {
 		out.takeBack(len(p) - n) // the caller has them still
 	}
 	return n, err
@@ -105,7 +106,7 @@ func (c *Conn) flush() error {
 func (c *Conn) sendGathered() (int, error) {
 	out := &c.output
 	n, err := c.send(out.buffer[:out.size])
-	if err == os.ErrDeadlineExceeded {
+	if isTimeout(err) {
 		out.size = int32(copy(out.buffer[:], out.buffer[n:out.size]))
 		return n, err
 	}
@@ -179,6 +180,9 @@ func (c *Conn) sendRaw(p []byte) (int, error) {
 // go first, and if there was no room, the caller waits for it. The caller must have the turn of the write side.
 func (c *Conn) sent(n, asked int, err error) error {
 	out := &c.output
+	if c.run.timed {
+		out.moved.Add(uint32(n))
+	}
 	if out.streak += c.spent(n, asked); out.streak >= turnBudget {
 		out.streak = 0
 		if t := c.self(); t != nil {

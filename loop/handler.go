@@ -89,7 +89,7 @@ func (e *Engine) Start(network, address string, service Service) (*Listener, err
 			return
 		}
 		c.opened()
-	})
+	}, nil)
 	if err != nil {
 		ln.Close()
 		return nil, err

@@ -3,7 +3,6 @@ package loop
 import (
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -12,33 +11,13 @@ import (
 	"github.com/strand-net/strand/poller"
 )
 
-const (
-	// acceptBudget is how many connections one turn accepts before the connections that are there get theirs.
-	acceptBudget = 64
-
-	// When accepting fails for lack of something, it pauses, each time twice as long.
-	minAcceptPause = 5e6 // 5 ms
-	maxAcceptPause = 1e9 // 1 s
-)
-
-// Accepted is a connection that no Socket holds yet.
-type Accepted struct {
-	fd   int
-	peer netip.AddrPort
-}
-
-// discard closes a connection that l has been promised but will not watch.
-func (a Accepted) discard(l *Loop) {
-	l.engine.kernel.Close(a.fd)
-	l.sockets.Add(-1)
-}
-
 // Listener is a listening socket. Its connections are spread over the engine's loops, each to the one that has the fewest.
 // Its methods are safe from any goroutine.
 type Listener struct {
-	loop *Loop
-	addr net.Addr
-	open func(*Loop, Accepted)
+	loop      *Loop
+	addr      net.Addr
+	open      func(*Loop, Accepted)
+	admission Admission
 
 	path string // of a unix listener that was bound here: Close removes it
 
@@ -47,7 +26,8 @@ type Listener struct {
 	serving bool
 	closed  bool
 
-	held atomic.Bool // accepting rests until Resume
+	held atomic.Bool // accepting rests until Resume, because of Pause
+	full atomic.Bool // or because of admission
 
 	// Loop goroutine only.
 	token poller.Token
@@ -124,15 +104,19 @@ func (ln *Listener) Control(do func(fd uintptr)) error {
 }
 
 // Serve starts accepting: open is called for each connection, on the goroutine of the loop that is to have it, and
-// gives it to [Loop.Attach]. It fails with net.ErrClosed after Close; a listener serves once.
-func (ln *Listener) Serve(open func(*Loop, Accepted)) error {
+// gives it to [Loop.Attach]. admission decides who comes in; nil lets in everybody. It fails with net.ErrClosed after Close; a
+// listener serves once.
+func (ln *Listener) Serve(open func(*Loop, Accepted), admission Admission) error {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	if ln.closed || ln.serving {
 		return &net.OpError{Op: "accept", Net: ln.addr.Network(), Addr: ln.addr, Err: net.ErrClosed}
 	}
 	ln.serving = true
-	ln.open = open
+	ln.open, ln.admission = open, admission
+	if admission == nil {
+		ln.admission = everybody{}
+	}
 	ln.loop.Hold()
 	if !ln.loop.Post((*startListener)(ln)) {
 		ln.loop.Unhold()
@@ -144,9 +128,10 @@ func (ln *Listener) Serve(open func(*Loop, Accepted)) error {
 // Pause makes accepting rest: clients wait in the backlog. A few that are on their way may still be given to open.
 func (ln *Listener) Pause() { ln.held.Store(true) }
 
-// Resume goes on accepting after Pause.
+// Resume goes on accepting after Pause, and after an Admission had no room.
 func (ln *Listener) Resume() {
-	if ln.held.Swap(false) {
+	held, full := ln.held.Swap(false), ln.full.Swap(false)
+	if held || full {
 		ln.loop.Post(ln)
 	}
 }
@@ -202,91 +187,3 @@ func (s *endListener) RunOnLoop() {
 }
 
 func (ln *Listener) kill() { ln.Close() }
-
-func (ln *Listener) dispatch(poller.Readiness) {
-	if ln.pause == 0 {
-		ln.RunOnLoop()
-	}
-}
-
-// RunOnLoop accepts what is there, up to the budget of a turn.
-func (ln *Listener) RunOnLoop() {
-	for range acceptBudget {
-		if ln.held.Load() {
-			return
-		}
-		accepted, errno := ln.accept()
-		switch {
-		case errno == 0:
-			ln.pause = 0
-			ln.place(accepted)
-		case errno == syscall.EAGAIN || errno == syscall.EBADF:
-			ln.pause = 0
-			return // nobody is waiting, or the listener is closed
-		case isAboutTheConnection(errno):
-			continue
-		default:
-			ln.rest(errno)
-			return
-		}
-	}
-	ln.loop.Requeue(ln)
-}
-
-func (ln *Listener) accept() (Accepted, syscall.Errno) {
-	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	if ln.closed {
-		return Accepted{}, syscall.EBADF
-	}
-	fd, peer, errno := ln.loop.engine.kernel.Accept(ln.fd)
-	return Accepted{fd, peer}, errno
-}
-
-// isAboutTheConnection tells errors of the connection that would have been accepted from errors of ours: accept(2)
-// passes on what is pending on the new socket, and says to treat it like EAGAIN. EPERM is a firewall's answer.
-func isAboutTheConnection(errno syscall.Errno) bool {
-	switch errno {
-	case syscall.EINTR, syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT,
-		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ETIMEDOUT:
-		return true
-	}
-	return false
-}
-
-// rest pauses accepting: for want of descriptors or memory there is no point in asking again at once, and clients
-// wait in the backlog meanwhile.
-func (ln *Listener) rest(errno syscall.Errno) {
-	if ln.pause == 0 {
-		ln.loop.engine.logger.Warn("accepting pauses", slog.Any("addr", ln.addr), slog.Any("error", os.NewSyscallError("accept4", errno)))
-	}
-	ln.pause = min(max(2*ln.pause, minAcceptPause), maxAcceptPause)
-	ln.loop.SetTimer(&ln.retry, ln.loop.Now()+ln.pause, ln)
-}
-
-// place gives a connection to the loop that has the fewest.
-func (ln *Listener) place(accepted Accepted) {
-	target := ln.loop.engine.leastLoaded(ln.loop)
-	target.sockets.Add(1)
-	a := arrival{ln, target, accepted}
-	if target == ln.loop {
-		target.arrived = append(target.arrived, a) // not now: who opens it may keep this goroutine, and there may be more to accept
-	} else if !target.Post(a) {
-		accepted.discard(target)
-	}
-}
-
-// arrival is a connection on its way to its loop.
-type arrival struct {
-	listener *Listener
-	loop     *Loop
-	accepted Accepted
-}
-
-func (a arrival) RunOnLoop() {
-	if a.loop.killed {
-		a.accepted.discard(a.loop)
-		return
-	}
-	a.listener.open(a.loop, a.accepted)
-}

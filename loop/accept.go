@@ -1,0 +1,167 @@
+package loop
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"syscall"
+
+	"github.com/strand-net/strand/poller"
+)
+
+const (
+	// acceptBudget is how many connections one turn accepts before the connections that are there get theirs.
+	acceptBudget = 64
+
+	// When accepting fails for lack of something, it pauses, each time twice as long.
+	minAcceptPause = 5e6 // 5 ms
+	maxAcceptPause = 1e9 // 1 s
+)
+
+// Accepted is a connection that no Socket holds yet.
+type Accepted struct {
+	fd   int
+	peer netip.AddrPort
+}
+
+// discard closes a connection that l has been promised but will not watch.
+func (a Accepted) discard(l *Loop) {
+	l.engine.kernel.Close(a.fd)
+	l.sockets.Add(-1)
+}
+
+func (ln *Listener) dispatch(poller.Readiness) {
+	if ln.retry.place == 0 { // it does not rest
+		ln.RunOnLoop()
+	}
+}
+
+// RunOnLoop accepts what is there, up to the budget of a turn.
+func (ln *Listener) RunOnLoop() {
+	ln.loop.StopTimer(&ln.retry)
+	for range acceptBudget {
+		if ln.held.Load() || !ln.reserve() {
+			return
+		}
+		accepted, errno := ln.accept()
+		if errno != 0 {
+			ln.admission.Cancel()
+		}
+		switch {
+		case errno == 0:
+			ln.pause = 0
+			ln.receive(accepted)
+		case errno == syscall.EAGAIN || errno == syscall.EBADF:
+			ln.pause = 0
+			return // nobody is waiting, or the listener is closed
+		case isAboutTheConnection(errno):
+			continue
+		default:
+			ln.rest(errno)
+			return
+		}
+	}
+	ln.loop.Requeue(ln)
+}
+
+// reserve reports whether there is room for one more connection. If not, accepting rests.
+func (ln *Listener) reserve() bool {
+	rest := ln.admission.Reserve()
+	if rest < 0 {
+		// Whoever makes room from here on resumes; room that was made before shows in a second try.
+		ln.full.Store(true)
+		if rest = ln.admission.Reserve(); rest < 0 {
+			return false
+		}
+		ln.full.Store(false)
+	}
+	if rest > 0 {
+		ln.restFor(rest)
+		return false
+	}
+	return true
+}
+
+// restFor lets accepting rest for so many nanoseconds.
+func (ln *Listener) restFor(nanoseconds int64) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if !ln.closed { // endListener, which stops the timer, is still to come
+		ln.loop.SetTimer(&ln.retry, ln.loop.Now()+nanoseconds, ln)
+	}
+}
+
+func (ln *Listener) accept() (Accepted, syscall.Errno) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.closed {
+		return Accepted{}, syscall.EBADF
+	}
+	fd, peer, errno := ln.loop.engine.kernel.Accept(ln.fd)
+	return Accepted{fd, peer}, errno
+}
+
+// isAboutTheConnection tells errors of the connection that would have been accepted from errors of ours: accept(2)
+// passes on what is pending on the new socket, and says to treat it like EAGAIN. EPERM is a firewall's answer.
+func isAboutTheConnection(errno syscall.Errno) bool {
+	switch errno {
+	case syscall.EINTR, syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT,
+		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ETIMEDOUT:
+		return true
+	}
+	return false
+}
+
+// rest pauses accepting: for want of descriptors or memory there is no point in asking again at once, and clients
+// wait in the backlog meanwhile.
+func (ln *Listener) rest(errno syscall.Errno) {
+	if ln.pause == 0 {
+		ln.loop.engine.logger.Warn("accepting pauses", slog.Any("addr", ln.addr), slog.Any("error", os.NewSyscallError("accept4", errno)))
+	}
+	ln.pause = min(max(2*ln.pause, minAcceptPause), maxAcceptPause)
+	ln.restFor(ln.pause)
+}
+
+// receive lets a connection in, or resets it: a reset costs this machine nothing more, where an orderly end would leave it in
+// TIME-WAIT (RFC 9293, 3.6.1), and the client learns that it was not served.
+func (ln *Listener) receive(accepted Accepted) {
+	if ln.admission.Admit(accepted.peer) {
+		ln.place(accepted)
+		return
+	}
+	kernel := ln.loop.engine.kernel
+	kernel.SetLinger(accepted.fd, 0)
+	kernel.Close(accepted.fd)
+}
+
+// place gives a connection to the loop that has the fewest.
+func (ln *Listener) place(accepted Accepted) {
+	target := ln.loop.engine.leastLoaded(ln.loop)
+	target.sockets.Add(1)
+	a := arrival{ln, target, accepted}
+	if target == ln.loop {
+		target.arrived = append(target.arrived, a) // not now: who opens it may keep this goroutine, and there may be more to accept
+	} else if !target.Post(a) {
+		a.dismiss()
+	}
+}
+
+// arrival is a connection on its way to its loop.
+type arrival struct {
+	listener *Listener
+	loop     *Loop
+	accepted Accepted
+}
+
+func (a arrival) RunOnLoop() {
+	if a.loop.killed {
+		a.dismiss()
+		return
+	}
+	a.listener.open(a.loop, a.accepted)
+}
+
+func (a arrival) dismiss() {
+	a.accepted.discard(a.loop)
+	a.listener.admission.Dismiss(a.accepted.peer)
+}
