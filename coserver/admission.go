@@ -163,6 +163,9 @@ func (r *run) Dismiss(peer netip.AddrPort) {
 	}
 }
 
+// Starved is for the loop.
+func (r *run) Starved() { r.server.counters.paused.descriptors.Add(1) }
+
 // leave makes room for one. The caller must have mu.
 func (a *admission) leave() {
 	a.conns--

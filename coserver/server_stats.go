@@ -34,6 +34,9 @@ type RefusedStats struct {
 type PausedStats struct {
 	MaxConns   uint64 // Server.MaxConns, with Overflow Backlog
 	AcceptRate uint64 // Server.AcceptRate
+
+	// Descriptors is for want of descriptors or memory (EMFILE, ENFILE, ENOMEM, ENOBUFS).
+	Descriptors uint64
 }
 
 // TimedOutStats are the waits that have taken too long, by limit.
@@ -49,7 +52,7 @@ type counters struct {
 	accepted atomic.Uint64
 	active   atomic.Int64
 	refused  struct{ maxConns, maxConnsPerIP, maxGoroutines, shutdown, unwatched atomic.Uint64 }
-	paused   struct{ maxConns, acceptRate atomic.Uint64 }
+	paused   struct{ maxConns, acceptRate, descriptors atomic.Uint64 }
 	timedOut struct{ idle, read, write, handshake atomic.Uint64 }
 
 	handshakeErrors, handlerErrors, panics atomic.Uint64
@@ -65,7 +68,7 @@ func (s *Server) Stats() ServerStats {
 			MaxConns: n.refused.maxConns.Load(), MaxConnsPerIP: n.refused.maxConnsPerIP.Load(), MaxGoroutines: n.refused.maxGoroutines.Load(),
 			Shutdown: n.refused.shutdown.Load(), Unwatched: n.refused.unwatched.Load(),
 		},
-		Paused: PausedStats{MaxConns: n.paused.maxConns.Load(), AcceptRate: n.paused.acceptRate.Load()},
+		Paused: PausedStats{MaxConns: n.paused.maxConns.Load(), AcceptRate: n.paused.acceptRate.Load(), Descriptors: n.paused.descriptors.Load()},
 		TimedOut: TimedOutStats{
 			Idle: n.timedOut.idle.Load(), Read: n.timedOut.read.Load(), Write: n.timedOut.write.Load(), Handshake: n.timedOut.handshake.Load(),
 		},

@@ -13,9 +13,14 @@ const (
 	// acceptBudget is how many connections one turn accepts before the connections that are there get theirs.
 	acceptBudget = 64
 
-	// When accepting fails for lack of something, it pauses, each time twice as long.
-	minAcceptPause = 5e6 // 5 ms
-	maxAcceptPause = 1e9 // 1 s
+	// When accepting fails for want of something, it rests, each time twice as long, unless one of the engine's own descriptors
+	// is closed meanwhile. The longest is short enough to notice soon what others have closed, and costs nothing: twenty system
+	// calls a second.
+	minAcceptPause = 5e6  // 5 ms
+	maxAcceptPause = 50e6 // 50 ms
+
+	// warnPause is the least time between two lines in the log.
+	warnPause = 1e9 // 1 s
 )
 
 // Accepted is a connection that no Socket holds yet.
@@ -26,7 +31,7 @@ type Accepted struct {
 
 // discard closes a connection that l has been promised but will not watch.
 func (a Accepted) discard(l *Loop) {
-	l.engine.kernel.Close(a.fd)
+	l.engine.closeDescriptor(a.fd)
 	l.sockets.Add(-1)
 }
 
@@ -38,7 +43,11 @@ func (ln *Listener) dispatch(poller.Readiness) {
 
 // RunOnLoop accepts what is there, up to the budget of a turn.
 func (ln *Listener) RunOnLoop() {
+	if !ln.watched {
+		return
+	}
 	ln.loop.StopTimer(&ln.retry)
+	failed := 0
 	for range acceptBudget {
 		if ln.held.Load() || !ln.reserve() {
 			return
@@ -49,17 +58,21 @@ func (ln *Listener) RunOnLoop() {
 		}
 		switch {
 		case errno == 0:
-			ln.pause = 0
+			ln.recovered()
 			ln.receive(accepted)
 		case errno == syscall.EAGAIN || errno == syscall.EBADF:
-			ln.pause = 0
+			ln.recovered()
 			return // nobody is waiting, or the listener is closed
 		case isAboutTheConnection(errno):
-			continue
-		default:
+			failed++
+		case ln.starve():
 			ln.rest(errno)
 			return
 		}
+	}
+	if failed == acceptBudget { // it may go on for ever
+		ln.restLonger()
+		return
 	}
 	ln.loop.Requeue(ln)
 }
@@ -112,14 +125,69 @@ func isAboutTheConnection(errno syscall.Errno) bool {
 	return false
 }
 
-// rest pauses accepting: for want of descriptors or memory there is no point in asking again at once, and clients
-// wait in the backlog meanwhile.
+// starve says that the listener lacks something. It reports whether it did so before: a descriptor that is closed from here on
+// lets accepting go on, and one that was closed just before shows in a second try.
+func (ln *Listener) starve() bool {
+	if ln.starved.Swap(true) {
+		return true
+	}
+	ln.loop.engine.starved.Add(1)
+	return false
+}
+
+// fed undoes starve. It reports whether the listener was starved.
+func (ln *Listener) fed() bool {
+	if !ln.starved.Load() || !ln.starved.Swap(false) {
+		return false
+	}
+	ln.loop.engine.starved.Add(-1)
+	return true
+}
+
+func (ln *Listener) recovered() {
+	ln.pause = 0
+	ln.fed()
+}
+
+// rest pauses accepting: for want of descriptors or memory there is no point in asking again at once.
 func (ln *Listener) rest(errno syscall.Errno) {
 	if ln.pause == 0 {
-		ln.loop.engine.logger.Warn("accepting pauses", slog.Any("addr", ln.addr), slog.Any("error", os.NewSyscallError("accept4", errno)))
+		ln.admission.Starved()
+		ln.warn("accepting pauses", os.NewSyscallError("accept4", errno))
+		ln.loop.engine.pipes.drop()
 	}
+	ln.restLonger()
+}
+
+// restLonger lets accepting rest, for longer each time until it goes well.
+func (ln *Listener) restLonger() {
 	ln.pause = min(max(2*ln.pause, minAcceptPause), maxAcceptPause)
 	ln.restFor(ln.pause)
+}
+
+// warn writes to the log, but not more often than once in warnPause.
+func (ln *Listener) warn(message string, err error) {
+	now := ln.loop.Now()
+	if ln.warned != 0 && now-ln.warned < warnPause {
+		return
+	}
+	ln.warned = max(1, now)
+	ln.loop.engine.logger.Warn(message, slog.Any("addr", ln.addr), slog.Any("error", err))
+}
+
+// closeDescriptor closes one of the engine's descriptors. Listeners that lack one try again.
+func (e *Engine) closeDescriptor(fd int) {
+	e.kernel.Close(fd)
+	if e.starved.Load() == 0 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for ln := range e.listeners {
+		if ln.fed() {
+			ln.loop.Post(ln)
+		}
+	}
 }
 
 // receive lets a connection in, or resets it: a reset costs this machine nothing more, where an orderly end would leave it in
@@ -129,9 +197,9 @@ func (ln *Listener) receive(accepted Accepted) {
 		ln.place(accepted)
 		return
 	}
-	kernel := ln.loop.engine.kernel
-	kernel.SetLinger(accepted.fd, 0)
-	kernel.Close(accepted.fd)
+	e := ln.loop.engine
+	e.kernel.SetLinger(accepted.fd, 0)
+	e.closeDescriptor(accepted.fd)
 }
 
 // place gives a connection to the loop that has the fewest.

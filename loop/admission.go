@@ -19,6 +19,9 @@ type Admission interface {
 	// Dismiss is told of a connection that was admitted and will not be opened after all, for the engine is closing. On any
 	// goroutine.
 	Dismiss(peer netip.AddrPort)
+
+	// Starved is told that accepting rests for want of descriptors or memory. On the goroutine of the listener's loop.
+	Starved()
 }
 
 // everybody is the Admission of a listener that has no other.
@@ -28,3 +31,4 @@ func (everybody) Reserve() int64            { return 0 }
 func (everybody) Cancel()                   {}
 func (everybody) Admit(netip.AddrPort) bool { return true }
 func (everybody) Dismiss(netip.AddrPort)    {}
+func (everybody) Starved()                  {}

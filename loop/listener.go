@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -13,6 +12,12 @@ import (
 
 // Listener is a listening socket. Its connections are spread over the engine's loops, each to the one that has the fewest.
 // Its methods are safe from any goroutine.
+//
+// When the process or the system runs out of descriptors or memory (EMFILE, ENFILE, ENOMEM, ENOBUFS), accepting rests and clients wait
+// in the backlog, as with net/http; it goes on as soon as the engine closes a descriptor, or within 50 ms after somebody else
+// has. No descriptor is kept in reserve to accept and close them: a client that is turned away comes again at once, when
+// one that waits is served a moment later; and in a program of many threads the reserve may be gone before it is used.
+// Whoever wants clients to be told sets a limit that is below that of the descriptors (coserver's Server.MaxConns).
 type Listener struct {
 	loop      *Loop
 	addr      net.Addr
@@ -29,10 +34,14 @@ type Listener struct {
 	held atomic.Bool // accepting rests until Resume, because of Pause
 	full atomic.Bool // or because of admission
 
+	starved atomic.Bool // or for want of descriptors or memory; counted in Engine.starved
+
 	// Loop goroutine only.
-	token poller.Token
-	pause int64 // nanoseconds; 0: accepting goes well
-	retry Timer
+	token   poller.Token
+	watched bool
+	pause   int64 // nanoseconds; 0: accepting goes well
+	warned  int64 // when the log was last written to
+	retry   Timer // it rests until then
 }
 
 // Listen binds an address: network is "tcp", "tcp4", "tcp6" or "unix", and address is as in net.Listen. Clients can
@@ -149,7 +158,7 @@ func (ln *Listener) Close() error {
 	if ln.serving {
 		_ = ln.loop.poller.Remove(ln.fd) // not there yet, or the engine is gone
 	}
-	e.kernel.Close(ln.fd)
+	e.closeDescriptor(ln.fd)
 	if ln.path != "" {
 		_ = os.Remove(ln.path)
 	}
@@ -172,8 +181,29 @@ func (s *startListener) RunOnLoop() {
 	if ln.closed { // endListener comes next
 		return
 	}
-	if err := ln.loop.poller.Add(ln.fd, ln.token, poller.Readable); err != nil {
-		ln.loop.engine.logger.Error("listener cannot be watched", slog.Any("addr", ln.addr), slog.Any("error", err))
+	ln.watch()
+}
+
+// watch begins to accept, or, if the kernel has no room to watch one more descriptor (epoll_ctl(2): ENOMEM, ENOSPC), tries
+// again later. The caller must have mu.
+func (ln *Listener) watch() {
+	err := ln.loop.poller.Add(ln.fd, ln.token, poller.Readable)
+	if err == nil {
+		ln.watched = true
+		return
+	}
+	ln.warn("listener cannot be watched", err)
+	ln.loop.SetTimer(&ln.retry, ln.loop.Now()+maxAcceptPause, (*watchListener)(ln))
+}
+
+type watchListener Listener
+
+func (w *watchListener) RunOnLoop() {
+	ln := (*Listener)(w)
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if !ln.closed {
+		ln.watch()
 	}
 }
 
@@ -182,6 +212,7 @@ type endListener Listener
 func (s *endListener) RunOnLoop() {
 	ln := (*Listener)(s)
 	ln.loop.StopTimer(&ln.retry)
+	ln.fed()
 	ln.loop.slots.release(ln.token)
 	ln.loop.Unhold()
 }

@@ -285,7 +285,7 @@ func (s *Socket) leave() {
 func (s *Socket) finish() {
 	// The registration ends before the descriptor does; see poller.Poller. It fails only when the poller is closed.
 	_ = s.loop.poller.Remove(s.fd)
-	s.loop.engine.kernel.Close(s.fd)
+	s.loop.engine.closeDescriptor(s.fd)
 	s.loop.Post((*retired)(s))
 }
 
