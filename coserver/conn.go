@@ -31,6 +31,7 @@ type Conn struct {
 	reset     atomic.Bool // SetLinger(0): the close is to be a reset
 
 	halfClosed atomic.Bool // CloseWrite has been called
+	leaving    atomic.Bool // it is its turn to end, of those that Shutdown ends one by one
 
 	mu     sync.Mutex
 	queued *[]queued // for a turn; nil: nobody ever was
@@ -194,7 +195,7 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 // mustEnd reports whether there is no point in waiting: the connection is closed, or its server is shutting down and
 // nothing has come of the next request.
 func (c *Conn) mustEnd(side loop.Side) bool {
-	return c.closed.Load() || side == loop.ReadSide && c.run.draining.Load() && !c.input.begun.Load()
+	return c.closed.Load() || side == loop.ReadSide && c.leaves() && !c.input.begun.Load()
 }
 
 // endIfIdle closes the connection if its handler waits for the first byte of something new.

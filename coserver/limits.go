@@ -34,7 +34,7 @@ func (s *Server) validateLimits() (errs []error) {
 		value int
 	}{
 		{"MaxConns", s.MaxConns}, {"MaxConnsPerIP", s.MaxConnsPerIP}, {"AcceptRate", s.AcceptRate}, {"AcceptBurst", s.AcceptBurst},
-		{"MaxHandshakes", s.MaxHandshakes},
+		{"MaxHandshakes", s.MaxHandshakes}, {"DrainRate", s.DrainRate},
 	} {
 		if field.value < 0 {
 			errs = append(errs, fmt.Errorf("coserver: Server.%s is %d, want 0 or more", field.name, field.value))

@@ -21,12 +21,12 @@ import (
 // Listen names every field that is wrong, not the first alone.
 func TestEveryWrongFieldIsNamed(t *testing.T) {
 	s := &coserver.Server{
-		Carrier: 99, MaxConns: -1, MaxConnsPerIP: -1, AcceptRate: -1, AcceptBurst: -1, MaxHandshakes: -1, Overflow: 99,
+		Carrier: 99, MaxConns: -1, MaxConnsPerIP: -1, AcceptRate: -1, AcceptBurst: -1, MaxHandshakes: -1, Overflow: 99, DrainRate: -1,
 		IdleTimeout: -1, ReadTimeout: -1, WriteTimeout: -1, TLSConfig: clientTLS(),
 	}
 	_, err := s.Listen("tcp", "127.0.0.1:0")
 	for _, field := range []string{
-		"Handler", "Carrier", "MaxConns", "MaxConnsPerIP", "AcceptRate", "AcceptBurst", "MaxHandshakes", "Overflow", "IdleTimeout",
+		"Handler", "Carrier", "MaxConns", "MaxConnsPerIP", "AcceptRate", "AcceptBurst", "MaxHandshakes", "Overflow", "DrainRate", "IdleTimeout",
 		"ReadTimeout", "WriteTimeout", "TLSConfig",
 	} {
 		require.ErrorContains(t, err, "Server."+field+" ")

@@ -100,7 +100,7 @@ func (ln *Listener) begin() error {
 	if ln.started {
 		return nil
 	}
-	if ln.run.server.Handler != nil {
+	if ln.run.server.currentHandler() != nil {
 		return ln.opError("accept", errors.ErrUnsupported)
 	}
 	if err := ln.serve(ln.arrive); err != nil {
@@ -163,7 +163,7 @@ func (ln *Listener) Close() error {
 	for _, w := range waiting {
 		w.wake(nil)
 	}
-	if ln.run.server.Handler == nil {
+	if ln.run.server.currentHandler() == nil {
 		ln.run.end()
 		e := ln.run.engine
 		e.mu.Lock()

@@ -18,12 +18,14 @@ type run struct {
 	timeouts timeouts
 	timed    bool // timeouts are set
 
-	draining atomic.Bool // shutting down: a connection that waits for a new request ends
+	draining atomic.Uint32 // drainNone, or it is shutting down
 
 	mu        sync.Mutex
 	listeners []*Listener
 	conns     *Conn // the first of a list
 	count     int
+	inside    int           // handlers that wait in Shutdown
+	quiet     chan struct{} // closed when all others have returned; nil if there are none
 	ending    bool          // no connection is taken any more
 	idle      chan struct{} // closed when ending and the last handler has returned
 	over      chan struct{} // closed when Shutdown or Close has done all that it will do
@@ -64,9 +66,9 @@ func (r *run) add(c *Conn) bool {
 
 // remove takes c out again, when its handler has returned, and lets another in.
 func (r *run) remove(c *Conn) {
-	r.unlink(c)
 	r.server.counters.active.Add(-1)
 	r.Dismiss(c.sock.Peer())
+	r.unlink(c) // last: then Shutdown may return
 }
 
 func (r *run) unlink(c *Conn) {
@@ -85,6 +87,7 @@ func (r *run) unlink(c *Conn) {
 	if r.ending && r.count == 0 {
 		close(r.idle)
 	}
+	r.settle()
 }
 
 // end closes the listeners and lets nobody in any more. It reports whether it was the first to do so.
@@ -117,13 +120,12 @@ func (r *run) each(do func(*Conn)) {
 	}
 }
 
-// finish ends the life. It waits for nothing but what is over already.
+// finish ends the life. It waits for nothing but what is over already, and on a loop not even for that.
 func (r *run) finish() {
 	if r.ownsEngine {
-		select {
-		case <-r.idle:
+		if r.isIdle() && currentTask() == nil {
 			r.engine.Close()
-		default: // a handler goes on; the engine has to wait for it
+		} else { // a handler goes on, and the engine has to wait for it
 			go r.engine.Close()
 		}
 	}

@@ -66,12 +66,12 @@ func (c *Conn) serve() {
 // handle runs the handler, after the handshake if there is one. handled says that it came to that.
 func (c *Conn) handle() (handled bool, err error) {
 	s := c.run.server
-	if s.TLSConfig != nil {
-		if err := c.startTLS(s.TLSConfig, s.handshakeTimeout()); err != nil {
+	if config := s.currentTLSConfig(); config != nil {
+		if err := c.startTLS(config, s.handshakeTimeout()); err != nil {
 			return false, err
 		}
 	}
-	return true, s.Handler(c)
+	return true, s.currentHandler()(c)
 }
 
 // fell ends a connection whose handler did not return.

@@ -1,13 +1,13 @@
 package coserver
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,8 +43,8 @@ func (c Carrier) String() string {
 	return fmt.Sprintf("Carrier(%d)", uint8(c))
 }
 
-// Server serves each connection with one plain, sequential function. Only Handler must be set; fields must not be
-// changed after the first Listen.
+// Server serves each connection with one plain, sequential function. Only Handler must be set. Fields must not be changed after
+// the first Listen; SetHandler and SetTLSConfig are for that.
 //
 // A Server can be started again when Shutdown or Close has returned.
 type Server struct {
@@ -116,19 +116,27 @@ type Server struct {
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 
+	// DrainRate is how many connections a second Shutdown ends of those that wait for something new, so that their clients do
+	// not all come back to the next server at once. The others are served as before until it is their turn. 0 means all at once.
+	DrainRate int
+
+	handler   atomic.Pointer[func(*Conn) error] // of SetHandler, or nil
+	tlsConfig atomic.Pointer[tls.Config]        // of SetTLSConfig, or nil
+
 	admission  admission
 	handshakes handshakes
 	counters   counters
 	logs       logLimit // of what clients can make happen
 
-	mu  sync.Mutex
-	run *run // nil when the server is not started
+	mu         sync.Mutex
+	run        *run // nil when the server is not started
+	onShutdown []func()
 }
 
 // validate names every field that is wrong.
 func (s *Server) validate() error {
 	var errs []error
-	if s.Handler == nil {
+	if s.currentHandler() == nil {
 		errs = append(errs, errors.New("coserver: Server.Handler is nil"))
 	}
 	if s.Carrier > Channel {
@@ -273,46 +281,6 @@ func (s *Server) Addr() net.Addr {
 		return nil
 	}
 	return s.run.listeners[0].Addr()
-}
-
-// Shutdown ends the server in order: new clients are refused from now on; connections whose handlers wait for the first byte
-// of something new are closed, now or when they come to wait; the others finish. It returns nil when the last handler has
-// returned. If ctx is done first, it closes what is left, as Close does, and returns the error of ctx. It is safe from
-// any goroutine, also from a handler, which must then not wait for it. On a server that is not started it does nothing.
-func (s *Server) Shutdown(ctx context.Context) error {
-	r := s.current()
-	if r == nil {
-		return nil
-	}
-	first := r.end()
-	r.draining.Store(true)
-	r.each((*Conn).endIfIdle)
-	var err error
-	select {
-	case <-r.idle:
-	case <-ctx.Done():
-		err = ctx.Err()
-		r.each(func(c *Conn) { c.shut(ErrServerClosed) })
-	}
-	if first {
-		r.finish()
-	}
-	return err
-}
-
-// Close ends the server at once: the listeners and all connections are closed, and their handlers' calls fail with net.ErrClosed.
-// It does not wait for the handlers. It is safe from any goroutine. On a server that is not started it does nothing.
-func (s *Server) Close() error {
-	r := s.current()
-	if r == nil {
-		return nil
-	}
-	first := r.end()
-	r.each(func(c *Conn) { c.shut(ErrServerClosed) })
-	if first {
-		r.finish()
-	}
-	return nil
 }
 
 func (s *Server) current() *run {
