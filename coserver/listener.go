@@ -30,7 +30,8 @@ type Listener struct {
 
 // Listen announces on an address, as net.Listen does, and returns a net.Listener. Its connections have no handler: any
 // goroutine may use them, and each ends with its Close. They run on an engine that all Listen and Dial share, and that runs as
-// long as there is anything on it. network is "tcp", "tcp4", "tcp6" or "unix". Errors are those of net.Listen.
+// long as there is anything on it. network is "tcp", "tcp4", "tcp6" or "unix", for which stale files are replaced as by
+// [Server.Listen]. Errors are those of net.Listen.
 func Listen(network, address string) (*Listener, error) {
 	engine, err := leaseShared()
 	if err != nil {

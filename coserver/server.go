@@ -172,8 +172,9 @@ func (s *Server) logger() *slog.Logger {
 }
 
 // Listen binds an address, and thereby starts the server if it is not started. network is "tcp", "tcp4", "tcp6" or
-// "unix", and address is as in net.Listen. Clients can connect from now on and are served from [Server.Serve] on. Errors
-// are those of net.Listen, or name the field of s that is wrong, or are ErrServerClosed while a Shutdown is under way.
+// "unix", and address is as in net.Listen. The file of a unix socket that a process of the same user has left behind is replaced,
+// and no other. Clients can connect from now on and are served from [Server.Serve] on. Errors are those of net.Listen, or name
+// the fields of s that are wrong, or are ErrServerClosed while a Shutdown is under way.
 func (s *Server) Listen(network, address string) (*Listener, error) {
 	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
 }

@@ -24,7 +24,7 @@ type Listener struct {
 	open      func(*Loop, Accepted)
 	admission Admission
 
-	path string // of a unix listener that was bound here: Close removes it
+	file os.FileInfo // of a unix listener that was bound here: Close removes it, if it is still there
 
 	mu      sync.Mutex // held while fd is used, so that Close can close it at once
 	fd      int
@@ -45,7 +45,9 @@ type Listener struct {
 }
 
 // Listen binds an address: network is "tcp", "tcp4", "tcp6" or "unix", and address is as in net.Listen. Clients can
-// connect from now on, and are accepted from [Listener.Serve] on. Errors are those of net.Listen, or [ErrEngineClosed].
+// connect from now on, and are accepted from [Listener.Serve] on. The file of a unix socket that a process of the same user has left
+// behind, and that nobody listens on, is replaced; anything else at that path is an error that says what it is. Errors are
+// those of net.Listen, or [ErrEngineClosed].
 func (e *Engine) Listen(network, address string) (*Listener, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6", "unix":
@@ -61,7 +63,7 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 	}
 	ln := &Listener{addr: addr, fd: fd}
 	if addr, ok := addr.(*net.UnixAddr); ok && addr.Name != "" && addr.Name[0] != '@' {
-		ln.path = addr.Name
+		ln.file, _ = os.Lstat(addr.Name)
 	}
 	return e.takeListener(ln)
 }
@@ -158,10 +160,8 @@ func (ln *Listener) Close() error {
 	if ln.serving {
 		_ = ln.loop.poller.Remove(ln.fd) // not there yet, or the engine is gone
 	}
+	ln.removeFile()
 	e.closeDescriptor(ln.fd)
-	if ln.path != "" {
-		_ = os.Remove(ln.path)
-	}
 	e.mu.Lock()
 	delete(e.listeners, ln)
 	e.mu.Unlock()
@@ -169,6 +169,18 @@ func (ln *Listener) Close() error {
 		ln.loop.Post((*endListener)(ln))
 	}
 	return nil
+}
+
+// removeFile removes the file of a unix socket, unless something else has taken its place. It comes before the descriptor is
+// closed: until then the kernel holds on to the file, and nobody else's can have its number.
+func (ln *Listener) removeFile() {
+	if ln.file == nil {
+		return
+	}
+	path := ln.addr.String()
+	if now, err := os.Lstat(path); err == nil && os.SameFile(now, ln.file) {
+		_ = os.Remove(path)
+	}
 }
 
 type startListener Listener

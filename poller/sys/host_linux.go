@@ -3,6 +3,7 @@ package sys
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -27,6 +28,10 @@ var started = time.Now()
 func (*host) Listen(network, address string) (int, net.Addr, error) {
 	config := net.ListenConfig{Control: inheritedOptions}
 	listener, err := config.Listen(context.Background(), network, address)
+	var inUse *net.OpError
+	if network == "unix" && errors.Is(err, syscall.EADDRINUSE) && errors.As(err, &inUse) && !isAbstract(address) {
+		listener, err = replaceStale(&config, address, inUse)
+	}
 	if err != nil {
 		return -1, nil, err
 	}
