@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -123,13 +124,15 @@ func crowded(carrier coserver.Carrier, c *crowd) *coserver.Server {
 // ends.
 func TestMaxConnsUnderChurn(t *testing.T) {
 	const most, clients, each = 5, 16, 30
-	for _, network := range []string{"tcp", "unix"} {
+	for _, kind := range []string{"tcp", "unix", "tcp shared"} {
 		for _, overflow := range []coserver.Overflow{coserver.Backlog, coserver.Refuse} {
-			t.Run(network+" "+overflow.String(), func(t *testing.T) {
+			t.Run(kind+" "+overflow.String(), func(t *testing.T) {
 				onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 					var c crowd
 					s := crowded(carrier, &c)
 					s.MaxConns, s.Overflow = most, overflow
+					network, _, shared := strings.Cut(kind, " ")
+					s.ReusePort = shared
 					addr := start(t, s, network)
 					var served atomic.Int64
 					var all sync.WaitGroup

@@ -116,6 +116,15 @@ type Server struct {
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 
+	// ReusePort gives each loop a listening socket of its own, all at the same address (SO_REUSEPORT, socket(7)), and the
+	// connections that the kernel deals to that. It is better where connections are many and short: accepting is not the work of
+	// one loop, and none hands connections to another. Otherwise the default is better, one socket whose connections go to the
+	// loop that has the fewest: the kernel knows nothing of the loops, so that some get more than others, and leaves new
+	// clients to a loop that is busy while another has nothing to do. Besides, an address that is in use is no error if its other user
+	// is of the same user and shares it too. Listen fails with errors.ErrUnsupported for "unix"; a listener that Serve takes
+	// over stays as it is.
+	ReusePort bool
+
 	// DrainRate is how many connections a second Shutdown ends of those that wait for something new, so that their clients do
 	// not all come back to the next server at once. The others are served as before until it is their turn. 0 means all at once.
 	DrainRate int
@@ -176,7 +185,15 @@ func (s *Server) logger() *slog.Logger {
 // and no other. Clients can connect from now on and are served from [Server.Serve] on. Errors are those of net.Listen, or name
 // the fields of s that are wrong, or are ErrServerClosed while a Shutdown is under way.
 func (s *Server) Listen(network, address string) (*Listener, error) {
-	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
+	if s.ReusePort && network == "unix" {
+		return nil, fmt.Errorf("coserver: Server.ReusePort: %w for unix sockets", errors.ErrUnsupported)
+	}
+	return s.listen(func(e *Engine) (*loop.Listener, error) {
+		if s.ReusePort {
+			return e.loops.ListenShared(network, address)
+		}
+		return e.loops.Listen(network, address)
+	}, network, nil)
 }
 
 // listen adds a listener that bind gives, and starts the server if it is not started.

@@ -202,9 +202,12 @@ func (ln *Listener) receive(accepted Accepted) {
 	e.closeDescriptor(accepted.fd)
 }
 
-// place gives a connection to the loop that has the fewest.
+// place gives a connection to the loop that has the fewest, or keeps it.
 func (ln *Listener) place(accepted Accepted) {
-	target := ln.loop.engine.leastLoaded(ln.loop)
+	target := ln.loop
+	if !ln.shared {
+		target = ln.loop.engine.leastLoaded(target)
+	}
 	target.sockets.Add(1)
 	a := arrival{ln, target, accepted}
 	if target == ln.loop {

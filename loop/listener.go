@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -23,6 +24,8 @@ type Listener struct {
 	addr      net.Addr
 	open      func(*Loop, Accepted)
 	admission Admission
+	shared    bool        // it accepts for its own loop alone
+	others    []*Listener // those of the other loops, if this is the first of ListenShared
 
 	file os.FileInfo // of a unix listener that was bound here: Close removes it, if it is still there
 
@@ -68,6 +71,46 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 	return e.takeListener(ln)
 }
 
+// ListenShared is Listen with a listening socket for each loop, which accepts for itself, all at one address: the kernel spreads
+// connections over them by a hash of the addresses (SO_REUSEPORT, socket(7)). It is for TCP alone: with "unix" it fails
+// with errors.ErrUnsupported. Whoever has such an address in use does not keep out other processes of the same user that share
+// theirs too.
+func (e *Engine) ListenShared(network, address string) (*Listener, error) {
+	switch network {
+	case "tcp", "tcp4", "tcp6":
+	default:
+		return nil, &net.OpError{Op: "listen", Net: network, Err: errors.ErrUnsupported}
+	}
+	var first *Listener
+	for _, l := range e.loops {
+		part, err := e.listenShared(l, network, address)
+		if err != nil {
+			if first != nil {
+				first.Close()
+			}
+			return nil, err
+		}
+		if first == nil {
+			first = part
+			address = part.addr.String() // with the port that was chosen for port 0
+		} else {
+			first.others = append(first.others, part)
+		}
+	}
+	return first, nil
+}
+
+func (e *Engine) listenShared(l *Loop, network, address string) (*Listener, error) {
+	if e.isClosed() {
+		return nil, ErrEngineClosed
+	}
+	fd, addr, err := e.kernel.ListenShared(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return e.takeListener(&Listener{addr: addr, fd: fd, loop: l, shared: true})
+}
+
 // Adopt makes a Listener of one of package net: *net.TCPListener or *net.UnixListener, of net.Listen or of net.FileListener.
 // It uses a duplicate of the descriptor; the original should not accept any more, and must be closed as well before clients
 // are refused. Errors are those of the original's SyscallConn, or [ErrEngineClosed].
@@ -85,11 +128,13 @@ func (e *Engine) Adopt(original interface {
 	return e.takeListener(&Listener{addr: original.Addr(), fd: fd})
 }
 
-// takeListener gives ln to one of the loops.
+// takeListener gives ln to one of the loops, unless it has one.
 func (e *Engine) takeListener(ln *Listener) (*Listener, error) {
 	e.mu.Lock()
-	ln.loop = e.loops[e.nextLoop%len(e.loops)]
-	e.nextLoop++
+	if ln.loop == nil {
+		ln.loop = e.loops[e.nextLoop%len(e.loops)]
+		e.nextLoop++
+	}
 	e.listeners[ln] = struct{}{}
 	closed := e.closed
 	e.mu.Unlock()
@@ -103,7 +148,8 @@ func (e *Engine) takeListener(ln *Listener) (*Listener, error) {
 // Addr returns the address that the listener is bound to.
 func (ln *Listener) Addr() net.Addr { return ln.addr }
 
-// Control calls do with the descriptor, which stays open until do has returned. It fails with net.ErrClosed after Close.
+// Control calls do with the descriptor, which stays open until do has returned; of a shared listener with that of the first loop. It
+// fails with net.ErrClosed after Close.
 func (ln *Listener) Control(do func(fd uintptr)) error {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
@@ -118,6 +164,11 @@ func (ln *Listener) Control(do func(fd uintptr)) error {
 // gives it to [Loop.Attach]. admission decides who comes in; nil lets in everybody. It fails with net.ErrClosed after Close; a
 // listener serves once.
 func (ln *Listener) Serve(open func(*Loop, Accepted), admission Admission) error {
+	for _, other := range ln.others {
+		if err := other.Serve(open, admission); err != nil {
+			return err
+		}
+	}
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	if ln.closed || ln.serving {
@@ -137,7 +188,12 @@ func (ln *Listener) Serve(open func(*Loop, Accepted), admission Admission) error
 }
 
 // Pause makes accepting rest: clients wait in the backlog. A few that are on their way may still be given to open.
-func (ln *Listener) Pause() { ln.held.Store(true) }
+func (ln *Listener) Pause() {
+	ln.held.Store(true)
+	for _, other := range ln.others {
+		other.Pause()
+	}
+}
 
 // Resume goes on accepting after Pause, and after an Admission had no room.
 func (ln *Listener) Resume() {
@@ -145,11 +201,17 @@ func (ln *Listener) Resume() {
 	if held || full {
 		ln.loop.Post(ln)
 	}
+	for _, other := range ln.others {
+		other.Resume()
+	}
 }
 
 // Close stops listening: from its return on, the address is free and new clients are refused. Connections that were
 // accepted go on. It fails with net.ErrClosed the second time.
 func (ln *Listener) Close() error {
+	for _, other := range ln.others {
+		_ = other.Close() // closed already if this one is
+	}
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	if ln.closed {

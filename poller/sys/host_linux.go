@@ -35,6 +35,29 @@ func (*host) Listen(network, address string) (int, net.Addr, error) {
 	if err != nil {
 		return -1, nil, err
 	}
+	return take(listener)
+}
+
+func (*host) ListenShared(network, address string) (int, net.Addr, error) {
+	config := net.ListenConfig{Control: func(network, address string, raw syscall.RawConn) error {
+		var errno syscall.Errno
+		if err := raw.Control(func(fd uintptr) { errno = setOption(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); err != nil {
+			return err
+		}
+		if errno != 0 {
+			return os.NewSyscallError("setsockopt", errno)
+		}
+		return inheritedOptions(network, address, raw)
+	}}
+	listener, err := config.Listen(context.Background(), network, address)
+	if err != nil {
+		return -1, nil, err
+	}
+	return take(listener)
+}
+
+// take keeps a duplicate of a listener's descriptor.
+func take(listener net.Listener) (int, net.Addr, error) {
 	defer listener.Close()
 	if unixListener, ok := listener.(*net.UnixListener); ok {
 		unixListener.SetUnlinkOnClose(false) // the duplicate goes on listening at that path

@@ -30,6 +30,10 @@ type Kernel interface {
 	// is at its path stays, and the error says what it is.
 	Listen(network, address string) (fd int, addr net.Addr, err error)
 
+	// ListenShared is Listen for an address of TCP that several sockets may share, each of which gets a part of the connections
+	// (SO_REUSEPORT, socket(7)): this one and others that were made so.
+	ListenShared(network, address string) (fd int, addr net.Addr, err error)
+
 	// Accept takes one connection from a listening descriptor: non-blocking and close-on-exec (accept4(2)). The
 	// peer's address is the zero AddrPort if it has none that is an IP address.
 	Accept(fd int) (conn int, peer netip.AddrPort, errno syscall.Errno)

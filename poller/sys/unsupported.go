@@ -23,6 +23,10 @@ func (*host) Listen(network, address string) (int, net.Addr, error) {
 	return -1, nil, fmt.Errorf("strand: listen on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
+func (h *host) ListenShared(network, address string) (int, net.Addr, error) {
+	return h.Listen(network, address)
+}
+
 func (*host) Accept(int) (int, netip.AddrPort, syscall.Errno) {
 	return -1, netip.AddrPort{}, syscall.ENOSYS
 }
