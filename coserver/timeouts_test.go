@@ -28,7 +28,7 @@ func TestWriteTimeoutResets(t *testing.T) {
 
 // A transfer inside the kernel is idle when nothing comes, and not before.
 func TestIdleTimeoutOfRelay(t *testing.T) {
-	const idle = 300 * time.Millisecond
+	const idle = 150 * time.Millisecond
 	backend := start(t, &coserver.Server{Handler: echoNext}, "tcp")
 	s := &coserver.Server{IdleTimeout: idle, Handler: func(c *coserver.Conn) error {
 		to, err := coserver.Dial("tcp", backend.String())
