@@ -253,7 +253,7 @@ func TestScansFillNoLog(t *testing.T) {
 	}
 	all.Wait()
 	eventually(t, func() bool { return s.Stats().Active == 0 }, "a connection is left")
-	lines := strings.Count(log.String(), "\n")
+	lines := strings.Count(log.String(), "connection ended")
 	require.Positive(t, lines)
 	require.LessOrEqual(t, lines, 1+int(time.Since(begin)/time.Second))
 	require.GreaterOrEqual(t, s.Stats().HandshakeErrors, uint64(8*count/3))
