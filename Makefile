@@ -4,6 +4,7 @@ BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME   ?= 5s
 COUNT      ?= 1
 SOAK       ?= 1h
+MIXEDSOAK  ?= 10m
 
 .PHONY: check fmt vet lint deps cross test race procs compat fuzz soak smoke faults bench bench-compare
 
@@ -42,9 +43,11 @@ compat: ## well-known libraries run on strand; a module of its own
 fuzz: ## each fuzz target for a short while
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
 
-soak: ## the simulations with random seeds for SOAK each; a failure names its seed
+soak: ## the simulations with random seeds for SOAK each, and handlers of all kinds on real sockets; a failure names its seed
 	go test ./loop -run '^TestSimulation$$' -count=1 -timeout 0 -v -soak $(SOAK)
 	go test ./coserver -run '^TestSimulation$$' -count=1 -timeout 0 -v -soak $(SOAK)
+	go test -race ./coserver -run '^TestMixedSoak$$' -count=1 -timeout 0 -v -soak $(MIXEDSOAK)
+	go test -race ./coserver -run '^TestMixedSoak$$' -count=1 -timeout 0 -v -soak 10m
 
 smoke: ## the main path: the comparison runs and every byte is right
 	go run ./cmd/strand bench --quick

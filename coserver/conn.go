@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,10 +29,7 @@ type Conn struct {
 	extra     atomic.Pointer[extras]
 	secure    *secure // nil without TLS; protected by the turns of both sides
 	closed    atomic.Bool
-	reset     atomic.Bool // SetLinger(0): the close is to be a reset
-
-	halfClosed atomic.Bool // CloseWrite has been called
-	leaving    atomic.Bool // it is its turn to end, of those that Shutdown ends one by one
+	wishes    atomic.Uint32 // wishReset and the others
 
 	mu     sync.Mutex
 	queued *[]queued // for a turn; nil: nobody ever was
@@ -44,6 +42,14 @@ type Conn struct {
 
 	prev, next *Conn // in run.conns; protected by run.mu
 }
+
+// What the user has wished for, or the server.
+const (
+	wishReset    uint32 = 1 << iota // SetLinger(0): the close is to be a reset
+	wishNoWrites                    // CloseWrite has been called
+	wishClose                       // somebody is about to close it in order
+	wishLeave                       // it is its turn to end, of those that Shutdown ends one by one
+)
 
 type queued struct {
 	side   loop.Side
@@ -81,13 +87,22 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// finish closes the connection in order, because of cause. It reports whether it was the first to close it.
+// finish closes the connection in order, because of cause. It reports whether it was the first to do so: also if the peer, who
+// sees the end of TLS before the connection is closed here, has made somebody else close it as well.
 func (c *Conn) finish(cause error) bool {
-	if c.sock.Acquire(loop.WriteSide) == loop.TurnTaken {
+	if c.wishes.Or(wishClose)&wishClose != 0 {
+		return false
+	}
+	turn := c.sock.Acquire(loop.WriteSide)
+	if turn == loop.TurnBusy && c.dismissHelper() {
+		turn = c.sock.Acquire(loop.WriteSide)
+	}
+	if turn == loop.TurnTaken {
 		c.output.flushNow(c)
 		c.unlock(loop.WriteSide)
 	}
-	return c.end(true, cause)
+	c.end(true, cause)
+	return true
 }
 
 // shut closes the connection at once, because of cause. It reports whether it was the first to do so.
@@ -102,7 +117,7 @@ func (c *Conn) end(linger bool, cause error) bool {
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)
 	c.stopTimer()
-	if linger && !c.reset.Load() {
+	if linger && c.wishes.Load()&wishReset == 0 {
 		c.sock.CloseLinger()
 	} else {
 		c.sock.Close()
@@ -134,16 +149,16 @@ func (c *Conn) Kill() { c.shut(loop.ErrEngineClosed) }
 
 // Hangup is for the loop.
 func (c *Conn) Hangup() {
-	if c.halfClosed.Load() {
+	if c.wishes.Load()&wishNoWrites != 0 {
 		c.cancelContext(io.EOF)
 	} else {
 		c.cancelContext(syscall.ECONNRESET)
 	}
 }
 
-// self returns the task that the caller is, if a loop carries it: it must park, for blocking would block the loop.
+// self returns the task that the caller is, if it is one that a loop may carry: blocking would block the loop.
 func (c *Conn) self() *task {
-	if c.task.inline && c.task.isCaller() {
+	if c.task.isCaller() && c.task.isCoroutine() {
 		return &c.task
 	}
 	return currentTask()
@@ -161,6 +176,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 		c.finish(ErrServerClosed)
 		return false, net.ErrClosed
 	}
+	if c.hurried(side) && c.sock.Disarm(side) {
+		return false, os.ErrDeadlineExceeded // what is left is kept
+	}
 	if c.run.timed {
 		c.limitWait(side)
 	}
@@ -176,6 +194,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	}
 	woken := c.woken[side]
 	c.woken[side] = false
+	if woken && c.hurried(side) {
+		return true, os.ErrDeadlineExceeded
+	}
 	if woken && c.run.timed {
 		if err := c.limitOver(side); err != nil {
 			return true, err

@@ -16,7 +16,8 @@ import (
 type deadlines struct {
 	at    [2]atomic.Int64 // by loop.Side: on the loop's clock, 0: none
 	limit [2]atomic.Int64 // the same of the server's own, for the wait that is under way or the last one
-	moved [2]uint32       // by loop.Side: output.moved when the limit was set; protected by the turn of the side
+	moved atomic.Uint32   // bytes sent since there was a limit, modulo its size
+	begin [2]uint32       // by loop.Side: moved when the limit was set; protected by the turn of the side
 	armed atomic.Int64    // when the timer fires, 0: it does not
 	timer loop.Timer      // loop goroutine only
 }

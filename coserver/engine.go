@@ -27,7 +27,8 @@ type EngineConfig struct {
 	MaxGoroutines int
 
 	// TakeOverAfter is how long a handler may keep its loop from everything else, by computing or by waiting for what is not a
-	// connection. Then the loop goes on without it, on another goroutine. A millisecond is a good value. 0 means for ever.
+	// connection. Then, at the latest when twice as much has passed, the loop goes on without it, on another goroutine. 0 means
+	// 1 ms, a negative value for ever.
 	TakeOverAfter time.Duration
 
 	// Logger gets what nobody else can be told. nil means slog.Default().
@@ -37,9 +38,6 @@ type EngineConfig struct {
 const defaultMaxGoroutines = 256 << 10
 
 func (c *EngineConfig) validate() error {
-	if c.TakeOverAfter < 0 {
-		return fmt.Errorf("coserver: EngineConfig.TakeOverAfter is %v, want 0 or more", c.TakeOverAfter)
-	}
 	if c.MaxGoroutines < 0 {
 		return fmt.Errorf("coserver: EngineConfig.MaxGoroutines is %d, want 0 or more", c.MaxGoroutines)
 	}
@@ -59,6 +57,7 @@ type Engine struct {
 
 	monitor   monitor
 	takeOvers atomic.Uint64
+	apart     atomic.Uint64 // how many times a server's handlers began to be
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{} // those of Listen
@@ -116,21 +115,6 @@ func (r *registry) remove(e *Engine) {
 func (r *registry) list() []*Engine {
 	if all := r.all.Load(); all != nil {
 		return *all
-	}
-	return nil
-}
-
-// currentTask returns the task that the calling goroutine is, if a loop of any engine carries it.
-func currentTask() *task {
-	if !canInline {
-		return nil
-	}
-	for _, e := range engines.list() {
-		for i := range e.reactors {
-			if t := e.reactors[i].running.Load(); t != nil && t.isCaller() {
-				return t
-			}
-		}
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // NewEngineOn returns an engine of one loop on a kernel of the test's.
 func NewEngineOn(kernel sys.Kernel) (*Engine, error) {
-	return newEngine(EngineConfig{MaxGoroutines: 1000}, loop.Config{Loops: 1, Kernel: kernel, Logger: slog.New(slog.DiscardHandler)})
+	return newEngine(EngineConfig{MaxGoroutines: 1000, TakeOverAfter: -1}, loop.Config{Loops: 1, Kernel: kernel, Logger: slog.New(slog.DiscardHandler)})
 }
 
 // NewEngineWith is NewEngine with a configuration of its loops.
@@ -27,4 +27,19 @@ func Handshakes(s *Server) (busy, waiting int) {
 	s.handshakes.mu.Lock()
 	defer s.handshakes.mu.Unlock()
 	return s.handshakes.busy, len(s.handshakes.waiting)
+}
+
+// LoopOf returns loop i of an engine.
+func LoopOf(e *Engine, i int) *loop.Loop { return e.loops.Loop(i) }
+
+// Carried tells how the handler of c, which must be the caller, runs at the moment: "goroutine" if no loop may ever carry it,
+// "inline" if its loop does, "apart" if the loop goes on without it.
+func Carried(c *Conn) string {
+	switch {
+	case !c.task.isCoroutine():
+		return "goroutine"
+	case c.task.onLoop():
+		return "inline"
+	}
+	return "apart"
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // extras are what few connections have, so that the others need not make room for it.
 type extras struct {
-	remote *net.UnixAddr // of a unix socket that was dialled
+	remote *net.UnixAddr          // of a unix socket that was dialled
+	helper atomic.Pointer[helper] // who has the write side for the handler, or nil
+
+	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock
 
 	mu     sync.Mutex
 	ctx    context.Context // nil until it is asked for

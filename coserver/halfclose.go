@@ -22,7 +22,7 @@ func (c *Conn) CloseWrite() error {
 	case c.secure != nil:
 		err = c.secure.closeWrite()
 	default:
-		c.halfClosed.Store(true)
+		c.wishes.Or(wishNoWrites)
 		err = c.sock.Shutdown(syscall.SHUT_WR)
 	}
 	c.unlock(loop.WriteSide)

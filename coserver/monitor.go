@@ -7,29 +7,50 @@ import (
 )
 
 // monitor watches an engine's loops. One that has been visiting the same handler from one look to the next is taken over: the
-// handler blocks, or computes, and goes on by itself; everybody else on the loop goes on without it.
+// handler blocks, or computes, and goes on by itself; everybody else on the loop goes on without it. It also sends what a handler
+// that is apart from its loop has gathered, if the handler itself does not come to it.
 //
-// It looks once in a period while handlers run, and sleeps when they do not.
+// It looks once in a period while there is something to see, and sleeps when there is not.
 type monitor struct {
-	period time.Duration // 0: nobody is taken over
 	engine *Engine
+	period time.Duration
+	never  bool // nobody is taken over
 	asleep atomic.Bool
 	kick   chan struct{}
 	stop   chan struct{}
 	ending sync.Once
 	done   chan struct{}
+
+	looks  uint64
+	latest time.Time
+	sights []sight // by loop
+
+	mu       sync.Mutex
+	gathered []*Conn // by handlers that are apart, since the last look
 }
 
-// idleLooks is how many times in a row the monitor finds nothing before it sleeps.
-const idleLooks = 20
+// sight is what a look has seen of a loop.
+type sight struct {
+	visit uint64
+	again int // how many looks before had seen the same
+}
+
+const (
+	// defaultTakeOverAfter is the monitor's period if nobody says otherwise.
+	defaultTakeOverAfter = time.Millisecond
+
+	// idleLooks is how many times in a row the monitor finds nothing before it sleeps.
+	idleLooks = 20
+)
 
 func (m *monitor) start(e *Engine, period time.Duration) {
 	m.engine, m.period = e, period
-	m.kick, m.stop, m.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
-	if period == 0 || !canInline {
-		close(m.done)
-		return
+	if m.never = period < 0 || !canInline; period <= 0 {
+		m.period = defaultTakeOverAfter
 	}
+	m.sights = make([]sight, len(e.reactors))
+	m.kick, m.stop, m.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	m.asleep.Store(true)
 	go m.run()
 }
 
@@ -41,59 +62,109 @@ func (m *monitor) end() {
 
 // wake is called by a loop that has begun a visit.
 func (m *monitor) wake() {
+	if !m.never {
+		m.rouse()
+	}
+}
+
+func (m *monitor) rouse() {
 	if m.asleep.Load() && m.asleep.CompareAndSwap(true, false) {
 		m.kick <- struct{}{}
 	}
 }
 
+// watch makes sure that what c has gathered is sent soon. Its handler must be the caller, and apart from its loop.
+func (m *monitor) watch(c *Conn) {
+	m.mu.Lock()
+	m.gathered = append(m.gathered, c)
+	m.mu.Unlock()
+	m.rouse()
+}
+
 func (m *monitor) run() {
 	defer close(m.done)
-	seen := make([]uint64, len(m.engine.reactors))
+	for m.sleep() {
+		if !m.stayAwake() {
+			return
+		}
+	}
+}
+
+// stayAwake looks until there has been nothing to see for a while, and returns false when the engine closes.
+func (m *monitor) stayAwake() bool {
 	ticker := time.NewTicker(m.period)
 	defer ticker.Stop()
-	for idle := 0; ; {
+	m.latest = time.Now()
+	clear(m.sights)
+	for idle := 0; idle < idleLooks; idle++ {
 		select {
 		case <-m.stop:
-			return
+			return false
 		case <-ticker.C:
 		}
-		if m.look(seen) {
-			idle = 0
-			continue
+		if m.look() {
+			idle = -1
 		}
-		if idle++; idle < idleLooks {
-			continue
+	}
+	return true
+}
+
+// look reports whether there was anything to see.
+func (m *monitor) look() (busy bool) {
+	now := time.Now()
+	elapsed := now.Sub(m.latest)
+	m.latest = now
+	m.looks++
+	for i := range m.sights {
+		r, last := &m.engine.reactors[i], m.sights[i]
+		next := sight{visit: r.loop.Visiting()}
+		busy = busy || next.visit != 0
+		if !m.never && next.visit != 0 && last.visit != 0 {
+			if int64(next.visit-last.visit)*int64(m.period) <= slowVisits*int64(elapsed) {
+				m.lookedSlow(r)
+			}
+			if next.visit == last.visit {
+				next.again = last.again + 1
+				m.tooLong(r, next, elapsed)
+			}
 		}
-		idle = 0
-		ticker.Stop()
-		if !m.sleep() {
-			return
-		}
-		ticker.Reset(m.period)
+		m.sights[i] = next
+	}
+	return m.sendGathered() || busy
+}
+
+func (m *monitor) lookedSlow(r *reactor) {
+	if t := r.running.Load(); t != nil && t.conn != nil {
+		t.conn.run.pace.lookedSlow(m.looks, t.conn.run)
 	}
 }
 
-// look takes over the loops that visit what they visited at the last look. It reports whether any visits anything.
-func (m *monitor) look(seen []uint64) (busy bool) {
-	for i := range seen {
-		r := &m.engine.reactors[i]
-		visit := r.loop.Visiting()
-		if visit != 0 && visit == seen[i] {
-			m.engine.takeOver(r, visit)
-		}
-		busy = busy || visit != 0
-		seen[i] = visit
+// tooLong takes r over that has been visiting the same handler at two looks. If the second came late, whatever made the
+// monitor wait may have made the handler wait too; then it takes a third.
+func (m *monitor) tooLong(r *reactor, s sight, elapsed time.Duration) {
+	if elapsed < 2*m.period || s.again > 1 {
+		m.engine.takeOver(r, s.visit)
 	}
-	return busy
 }
 
-// sleep returns when a visit has begun, or with false when the engine closes.
+// sendGathered sends what the handlers have gathered that are apart. It reports whether there was any.
+func (m *monitor) sendGathered() bool {
+	m.mu.Lock()
+	conns := m.gathered
+	m.gathered = nil
+	m.mu.Unlock()
+	for _, c := range conns {
+		c.output.watched.Store(false)
+		c.sendFor()
+	}
+	return len(conns) > 0
+}
+
+// sleep returns when there is something to look at, or with false when the engine closes.
 func (m *monitor) sleep() bool {
 	m.asleep.Store(true)
-	for i := range m.engine.reactors {
-		if m.engine.reactors[i].loop.Visiting() != 0 && m.asleep.CompareAndSwap(true, false) {
-			return true
-		}
+	if m.mayMiss() && m.asleep.CompareAndSwap(true, false) {
+		return true
 	}
 	select {
 	case <-m.kick:
@@ -101,4 +172,16 @@ func (m *monitor) sleep() bool {
 	case <-m.stop:
 		return false
 	}
+}
+
+// mayMiss reports whether something has come up that did not find the monitor asleep.
+func (m *monitor) mayMiss() bool {
+	for i := range m.engine.reactors {
+		if m.engine.reactors[i].loop.Visiting() != 0 {
+			return !m.never
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.gathered) > 0
 }

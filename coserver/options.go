@@ -32,7 +32,11 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 // the kernel goes on sending it, with 0 it is dropped and the connection is reset, and otherwise it is dropped after so many
 // seconds.
 func (c *Conn) SetLinger(sec int) error {
-	c.reset.Store(sec == 0)
+	if sec == 0 {
+		c.wishes.Or(wishReset)
+	} else {
+		c.wishes.And(^wishReset)
+	}
 	return c.setBoth(c.sock.SetLinger(sec))
 }
 

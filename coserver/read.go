@@ -32,6 +32,10 @@ const (
 
 	// maxPiece is the most that is moved in one go.
 	maxPiece = 1 << 20
+
+	// messageCost is what a message counts besides its size that a handler takes from input at hand: it will work on it. So a turn
+	// is at most a thousand of them.
+	messageCost = 256
 )
 
 // spent is what the transfer of n bytes takes of the budget, if asked could have been moved.
@@ -94,6 +98,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) read(p []byte) (int, error) {
 	in := &c.input
 	if len(in.unread) > 0 {
+		if err := c.take(); err != nil {
+			return 0, err
+		}
 		n := copy(p, in.unread)
 		in.set(in.unread[n:])
 		return n, nil
@@ -168,6 +175,9 @@ func (c *Conn) readSlice(delim byte) ([]byte, error) {
 	in := &c.input
 	for scanned := 0; ; {
 		if i := bytes.IndexByte(in.unread[scanned:], delim); i >= 0 {
+			if err := c.take(); err != nil {
+				return nil, err
+			}
 			end := scanned + i + 1
 			data := in.unread[:end]
 			in.set(in.unread[end:])
@@ -232,11 +242,30 @@ func (c *Conn) turnToSocket() error {
 		}
 	}
 	if c.input.streak >= turnBudget {
-		c.input.streak = 0
-		if t := c.self(); t != nil {
-			t.giveWay()
+		c.giveWay()
+	}
+	return nil
+}
+
+func (c *Conn) giveWay() {
+	c.input.streak = 0
+	if t := c.self(); t != nil {
+		t.giveWay()
+	}
+}
+
+// take is what comes before a message is taken from input at hand: a handler that has had its share sends its answers and lets
+// others go first.
+func (c *Conn) take() error {
+	if c.input.streak += messageCost; c.input.streak < turnBudget {
+		return nil
+	}
+	if c.output.gathered.Load() {
+		if err := c.flush(); err != nil {
+			return err
 		}
 	}
+	c.giveWay()
 	return nil
 }
 

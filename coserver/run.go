@@ -19,6 +19,7 @@ type run struct {
 	timed    bool // timeouts are set
 
 	draining atomic.Uint32 // drainNone, or it is shutting down
+	pace     pace
 
 	mu        sync.Mutex
 	listeners []*Listener
@@ -44,6 +45,8 @@ func newRun(s *Server) (*run, error) {
 		}
 		r.engine, r.ownsEngine = engine, true
 	}
+	r.pace.learns = s.Carrier == Auto
+	r.pace.period = int64(r.engine.monitor.period)
 	return r, nil
 }
 
@@ -142,17 +145,29 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 	l.Hold() // until the task ends
 	c.task.conn = c
 	c.task.reactor = &r.engine.reactors[l.Index()]
-	if r.server.inline() {
-		c.task.startInline(c.serve)
+	if r.server.inline() && r.begins(c, l) {
+		c.task.startInline(c)
 		return
 	}
-	if err := r.engine.spawn(func() { c.task.runOnGoroutine(c.serve) }); err != nil {
+	if err := r.engine.spawn(func() { c.task.run(nil, c) }); err != nil {
 		l.Unhold()
 		c.shut(err)
 		r.remove(c)
 		r.server.counters.refused.maxGoroutines.Add(1)
 		r.server.reportOften(c, err)
 	}
+}
+
+// begins decides for a connection that opens: on its loop, as a probe if the others are apart, or on a goroutine.
+func (r *run) begins(c *Conn, l *loop.Loop) (onLoop bool) {
+	if !r.pace.apart.Load() {
+		return true
+	}
+	if !r.pace.mayProbe(l.Now()) {
+		return false
+	}
+	c.task.habits.probing = 2
+	return true
 }
 
 // attach makes a connection known to its loop and to the run. It returns nil if either does not take it.

@@ -88,20 +88,6 @@ func (s *secure) closeWrite() error {
 	return s.wire.flush()
 }
 
-// flushPart encrypts what is gathered and sends it as far as it goes without waiting. The caller must have the turn of the write
-// side.
-func (s *secure) flushPart(c *Conn) {
-	_, err := s.conn.Write(c.output.buffer[:c.output.size])
-	c.output.sentPart(int(c.output.size), err)
-	if t := s.wire.next(); t != nil {
-		n, _ := c.sock.Send(t.data[t.sent:]) // a failure is the next write's to find
-		if t.sent += n; t.sent == len(t.data) {
-			t.giveBack()
-			s.wire.sending = nil
-		}
-	}
-}
-
 // endNow sends what is gathered and close_notify as far as they go without waiting. The caller must have the turn of the
 // write side.
 func (s *secure) endNow(c *Conn) {

@@ -21,10 +21,11 @@ var ErrServerClosed = errors.New("coserver: server closed")
 type Carrier uint8
 
 const (
-	// Auto chooses: inline where the machine allows it (amd64, arm64), a goroutine for each connection elsewhere.
+	// Auto chooses: inline where the machine allows it (amd64, arm64), a goroutine for each connection elsewhere, and for handlers that
+	// block again and again.
 	Auto Carrier = iota
 	// Inline runs handlers as coroutines on their loops, at the cost of an event callback. Calls on Conns park the
-	// handler; anything else that blocks holds up the loop, unless EngineConfig.TakeOverAfter lets it go on without the handler.
+	// handler. If it blocks otherwise, its loop goes on without it after EngineConfig.TakeOverAfter, and it comes back when it waits.
 	Inline
 	// Channel runs each handler on a goroutine of its own.
 	Channel

@@ -108,7 +108,7 @@ func (r *run) drainSlowly(perSecond int) {
 				continue
 			}
 			ended++
-			c.leaving.Store(true)
+			c.wishes.Or(wishLeave)
 			c.endIfIdle()
 		}
 		select {
@@ -125,7 +125,7 @@ const minDrainStep = 5 * time.Millisecond
 // leaves reports whether the connection is to end when it waits for something new.
 func (c *Conn) leaves() bool {
 	draining := c.run.draining.Load()
-	return draining == drainAll || draining == drainMarked && c.leaving.Load()
+	return draining == drainAll || draining == drainMarked && c.wishes.Load()&wishLeave != 0
 }
 
 // await waits until the last handler has returned, or, if the caller is one itself, all but those that wait here.

@@ -14,7 +14,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 		return err
 	}
 	t := currentTask()
-	if t == nil {
+	if t == nil || !t.settle() {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {

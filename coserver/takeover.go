@@ -1,18 +1,19 @@
 package coserver
 
-import "github.com/strand-net/strand/loop"
-
-// takeOver ends a visit from outside: the loop goes on with a goroutine of the pool, and the handler by itself, until it waits for
-// a connection again. What it has gathered goes out now, for nobody knows when it will come to send it.
+// takeOver ends a visit from outside: the loop goes on with a goroutine of the pool, and the handler by itself, until it waits
+// again. What it has gathered goes out now, for nobody knows when it will come to send it.
 func (e *Engine) takeOver(r *reactor, visit uint64) {
 	t := r.running.Load() // since before the visit, which goes on if Depose says so
+	if t.conn != nil {
+		t.conn.extras().takenOver.Store(r.loop.Now()) // before the handler can find that it was
+	}
 	if !r.loop.Depose(visit, e.goOn) {
 		return
 	}
 	e.takeOvers.Add(1)
-	if c := t.conn; c != nil && c.sock.Acquire(loop.WriteSide) == loop.TurnTaken {
-		c.flushPart()
-		c.unlock(loop.WriteSide)
+	strays.add(t)
+	if t.conn != nil {
+		t.conn.sendFor()
 	}
 }
 
@@ -27,7 +28,11 @@ func (e *Engine) goOn(do func()) {
 type Stats struct {
 	// TakeOvers is how many times a handler has blocked or computed for so long that its loop went on without it.
 	TakeOvers uint64
+
+	// Apart is how many times a server whose Carrier is Auto has begun to run all its handlers on goroutines, because they do so
+	// again and again.
+	Apart uint64
 }
 
 // Stats returns the counts of e.
-func (e *Engine) Stats() Stats { return Stats{TakeOvers: e.takeOvers.Load()} }
+func (e *Engine) Stats() Stats { return Stats{TakeOvers: e.takeOvers.Load(), Apart: e.apart.Load()} }

@@ -25,15 +25,19 @@ import (
 // The task itself is between running and parked ("parking") from its call of yield until next has returned in its
 // carrier. Nobody may resume it then, and only the carrier knows when that time is over; so only the carrier sets
 // parked. A wake-up that comes earlier is kept as woken: it comes from a loop that has been taken over meanwhile.
+//
+// A coroutine may also be apart from its loop: because that has been taken over, or because it was resumed on a goroutine of
+// the pool. When it is about to wait, settle decides whether it parks, and is its loop's again, or waits on a channel, on
+// the goroutine that it has got. Its carrier stays inside next meanwhile, and so the state running.
 type task struct {
 	reactor *reactor
 	conn    *Conn // whose handler it is, or nil
 	next    func() (struct{}, bool)
-	yield   func(struct{}) bool
-	g       atomic.Uintptr // the goroutine that the handler runs on, 0 when it has ended
-	visit   uint64         // the latest that its loop has paid it; its carrier's and its own
+	yield   func(struct{}) bool // nil: it is a goroutine
+	g       atomic.Uintptr      // the goroutine that the handler runs on, 0 when it has ended
+	visit   uint64              // the latest that its loop has paid it, 0 if it is apart; its carrier's and its own
 	state   atomic.Uint32
-	inline  bool // carried by a loop
+	habits  habits
 }
 
 const (
@@ -49,37 +53,51 @@ type reactor struct {
 	loop   *loop.Loop
 	// running is the task that the loop resumed last. It may have parked since; whether it runs shows in its g.
 	running atomic.Pointer[task]
-	_       [40]byte // loops do not share cache lines
+	probed  atomic.Int64 // when the latest probe began, on the loop's clock
+	_       [32]byte     // loops do not share cache lines
 }
 
-// startInline begins body as a coroutine on the goroutine of the task's loop, which it must be called on, and returns when
-// body parks or ends.
-func (t *task) startInline(body func()) {
-	t.inline = true
-	t.next, _ = iter.Pull(func(yield func(struct{}) bool) {
-		t.yield = yield
-		defer t.end()
-		t.g.Store(getg())
-		body()
-	})
+// body is what a task does: the life of a connection, or something beside it.
+type body interface {
+	serve()
+
+	// coroutine is task.run for iter.Pull: a method, so that it costs one small allocation.
+	coroutine(yield func(struct{}) bool)
+}
+
+// startInline begins the task as a coroutine on the goroutine of its loop, which it must be called on, and returns when it parks
+// or ends.
+func (t *task) startInline(b body) {
+	t.next, _ = iter.Pull(b.coroutine)
 	t.resume()
 }
 
-// runOnGoroutine runs body on the calling goroutine.
-func (t *task) runOnGoroutine(body func()) {
+func (c *Conn) coroutine(yield func(struct{}) bool)  { c.task.run(yield, c) }
+func (c *child) coroutine(yield func(struct{}) bool) { c.task.run(yield, c) }
+
+// run runs the task on the calling goroutine, which is its own from now on.
+func (t *task) run(yield func(struct{}) bool, b body) {
 	defer t.end()
+	t.yield = yield
 	t.g.Store(getg())
-	body()
+	b.serve()
 }
 
 func (t *task) end() {
-	t.g.Store(0)
+	if t.habits.probing > 0 { // a handler that served one request and returned
+		t.probed(t.onLoop())
+	}
+	g := t.g.Swap(0)
 	t.state.Store(taskEnded)
+	strays.forget(t, g)
 	t.reactor.loop.Unhold()
 }
 
 // isCaller reports whether the calling goroutine is the task's own.
 func (t *task) isCaller() bool { return canInline && t.g.Load() == getg() }
+
+// isCoroutine reports whether a loop may carry the task. The task must be the caller.
+func (t *task) isCoroutine() bool { return t.yield != nil }
 
 // resume runs the task until it parks or ends. On the goroutine of its loop only.
 func (t *task) resume() {
@@ -89,6 +107,9 @@ func (t *task) resume() {
 		}
 	}
 	r := t.reactor
+	if t.leaves() && r.engine.spawn(t.runApart) == nil {
+		return
+	}
 	r.running.Store(t)
 	visit := r.loop.Enter()
 	t.visit = visit.Number
@@ -102,26 +123,42 @@ func (t *task) resume() {
 // returned is the carrier's part in parking. If the loop has been taken over meanwhile, that is all that is left for it to do.
 func (t *task) returned(visit loop.Visit) {
 	deposed := !t.reactor.loop.Leave(visit)
-	if !t.state.CompareAndSwap(taskRunning, taskParked) && t.state.Load() != taskEnded {
-		t.state.Store(taskParked)
-		t.reactor.loop.Post(t)
-	}
+	t.published()
 	if deposed {
 		runtime.Goexit()
 	}
 }
 
+// published makes a task whose next has returned known as parked.
+func (t *task) published() {
+	if !t.state.CompareAndSwap(taskRunning, taskParked) && t.state.Load() != taskEnded {
+		t.state.Store(taskParked)
+		t.reactor.loop.Post(t)
+	}
+}
+
+// runApart is resume on a goroutine that is no loop's.
+func (t *task) runApart() {
+	t.visit = 0
+	strays.add(t)
+	defer t.published()
+	t.next()
+}
+
 // RunOnLoop resumes a task that was woken from elsewhere.
 func (t *task) RunOnLoop() { t.resume() }
 
-// giveWay lets everything else that is ready on the loop run first. The task must be the caller, and inline.
+// onLoop reports whether the task keeps its loop from other work. Only a negative answer is reliable. The task must be the caller.
+func (t *task) onLoop() bool { return t.reactor.loop.Visited(t.visit) }
+
+// giveWay lets everything else that is ready on the loop run first, if the loop is the task's. The task must be the caller.
 func (t *task) giveWay() {
-	if l := t.reactor.loop; l.Pin(t.visit) {
-		l.Requeue(t)
-		l.Unpin(t.visit)
-	} else {
-		l.Post(t)
+	l := t.reactor.loop
+	if !l.Pin(t.visit) {
+		return
 	}
+	l.Requeue(t)
+	l.Unpin(t.visit)
 	t.yield(struct{}{})
 }
 
@@ -131,10 +168,14 @@ type waiter struct {
 	ch   chan struct{} // a goroutine
 }
 
-// prepare makes w a waiter for the calling goroutine, which is task, or is none that a loop carries if task is nil.
-func (w *waiter) prepare(task *task) {
-	w.task = task
-	if task == nil && w.ch == nil {
+// prepare makes w a waiter for the calling goroutine: t if it is a task, nil if it is none.
+func (w *waiter) prepare(t *task) {
+	if t != nil && t.settle() {
+		w.task = t
+		return
+	}
+	w.task = nil
+	if w.ch == nil {
 		w.ch = make(chan struct{}, 1)
 	}
 }
@@ -214,10 +255,12 @@ func beside(t *task, do func()) {
 	}
 }
 
-// child is a task on its way to its beginning.
+// child is a task beside that of a connection, and on its way to its beginning.
 type child struct {
 	task task
 	do   func()
 }
 
-func (c *child) RunOnLoop() { c.task.startInline(c.do) }
+func (c *child) serve() { c.do() }
+
+func (c *child) RunOnLoop() { c.task.startInline(c) }

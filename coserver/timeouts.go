@@ -75,7 +75,7 @@ func (c *Conn) limitWait(side loop.Side) {
 		}
 	}
 	d := c.deadlines.Load()
-	if before == now && (now != phaseWriting || d == nil || c.output.moved.Load()-d.moved[side] < pieceOfTime) {
+	if before == now && (now != phaseWriting || d == nil || d.moved.Load()-d.begin[side] < pieceOfTime) {
 		return
 	}
 	c.phases[side] = now
@@ -89,7 +89,7 @@ func (c *Conn) limitWait(side loop.Side) {
 }
 
 func (c *Conn) setLimit(d *deadlines, side loop.Side, limit time.Duration) {
-	d.moved[side] = c.output.moved.Load()
+	d.begin[side] = d.moved.Load()
 	d.limit[side].Store(c.sock.Loop().Now() + int64(limit))
 }
 
@@ -105,7 +105,7 @@ func (c *Conn) limitOver(side loop.Side) error {
 		return nil
 	}
 	over := c.phases[side]
-	if over == phaseIdle && c.output.moved.Load() != d.moved[side] {
+	if over == phaseIdle && d.moved.Load() != d.begin[side] {
 		c.setLimit(d, side, c.run.timeouts.idle) // it is being written to
 		return nil
 	}
@@ -123,6 +123,13 @@ func (c *Conn) limitOver(side loop.Side) error {
 		return ErrWriteTimeout
 	}
 	return nil
+}
+
+// countSent says that n bytes have gone out: a connection that is written to is not idle. Safe from any goroutine.
+func (c *Conn) countSent(n int) {
+	if d := c.deadlines.Load(); d != nil {
+		d.moved.Add(uint32(n))
+	}
 }
 
 // limitHandshake begins what the limits do not apply to, or ends it. The caller must have the turns of both sides.

@@ -13,10 +13,10 @@ import (
 type output struct {
 	buffer   *[gatherSize]byte // nil when size is 0
 	size     int32
-	streak   int32         // bytes sent without waiting once
-	gathered atomic.Bool   // size is not 0
-	moved    atomic.Uint32 // bytes sent in all, modulo its size, if the server has timeouts; for other goroutines too
-	err      error         // why an earlier flush failed
+	streak   int32       // bytes sent without waiting once
+	gathered atomic.Bool // size is not 0
+	watched  atomic.Bool // the monitor will send it if the handler does not
+	err      error       // why an earlier flush failed
 }
 
 // Write writes p: all of it, or it fails with the number of bytes that the kernel took and a *net.OpError. Writes of several
@@ -44,6 +44,10 @@ func (c *Conn) write(p []byte) (int, error) {
 	}
 	if int(out.size)+len(p) <= gatherSize && c.input.begun.Load() && c.task.isCaller() {
 		out.gather(p)
+		// After it has been gathered: so either this sees that the loop has been taken over, or who takes it over sees it.
+		if !c.task.onLoop() && !out.watched.Swap(true) {
+			c.run.engine.monitor.watch(c)
+		}
 		return len(p), nil
 	}
 	if out.size == 0 {
@@ -115,32 +119,6 @@ func (c *Conn) sendGathered() (int, error) {
 	return n, err
 }
 
-// flushPart sends what is gathered as far as it goes without waiting, and keeps the rest. The caller must have the turn of the
-// write side.
-func (c *Conn) flushPart() {
-	out := &c.output
-	if out.size == 0 || out.err != nil {
-		return
-	}
-	if c.secure != nil {
-		c.secure.flushPart(c)
-		return
-	}
-	n, err := c.sock.Send(out.buffer[:out.size])
-	out.sentPart(n, err)
-}
-
-// sentPart forgets the first n bytes of what is gathered, or all of it if they could not be sent.
-func (o *output) sentPart(n int, err error) {
-	if o.size = int32(copy(o.buffer[:], o.buffer[n:o.size])); o.size > 0 && (err == nil || err == loop.ErrNotReady) {
-		return
-	}
-	if err != loop.ErrNotReady {
-		o.err = err
-	}
-	o.reset()
-}
-
 // flushNow sends what is gathered, and the end of TLS, as far as it goes without waiting. The caller must have the turn of the
 // write side.
 func (o *output) flushNow(c *Conn) {
@@ -181,7 +159,7 @@ func (c *Conn) sendRaw(p []byte) (int, error) {
 func (c *Conn) sent(n, asked int, err error) error {
 	out := &c.output
 	if c.run.timed {
-		out.moved.Add(uint32(n))
+		c.countSent(n)
 	}
 	if out.streak += c.spent(n, asked); out.streak >= turnBudget {
 		out.streak = 0

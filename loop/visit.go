@@ -15,7 +15,7 @@ import "sync/atomic"
 //	             pinned n   at home, and its goroutine is another
 //
 // Leave, Pin and Depose are one CAS on the same word; so exactly one of Leave and Depose ends a visit, and who is visited may
-// touch what belongs to the loop while it is pinned.
+// touch what belongs to the loop while it is pinned. A visit has a number, from 1; 0 stands for none.
 type visit struct {
 	word atomic.Uint64 // number of the visit, shifted left, and the pin; 0 at home
 	last uint64        // number of the latest visit; loop goroutine only
@@ -53,10 +53,13 @@ func (l *Loop) Leave(v Visit) bool {
 // Visiting returns the number of the visit in progress, or 0. Safe from any goroutine.
 func (l *Loop) Visiting() uint64 { return l.visit.word.Load() >> 1 }
 
+// Visited reports whether a visit goes on. Only who is visited may rely on the answer, and only on a negative one.
+func (l *Loop) Visited(visit uint64) bool { return visit != 0 && l.visit.word.Load()>>1 == visit }
+
 // Pin makes sure that the visit goes on until Unpin, so that who is visited may do what only the loop's goroutine may. It
-// reports false if that is too late.
+// reports false if there is no such visit any more.
 func (l *Loop) Pin(visit uint64) bool {
-	return l.visit.word.CompareAndSwap(visit<<1, visit<<1|visitPinned)
+	return visit != 0 && l.visit.word.CompareAndSwap(visit<<1, visit<<1|visitPinned)
 }
 
 // Unpin ends Pin.
@@ -65,7 +68,7 @@ func (l *Loop) Unpin(visit uint64) { l.visit.word.Store(visit << 1) }
 // Depose ends a visit from outside, or from the code that is visited: spawn runs the loop on another goroutine from now on. It
 // reports false if the visit is over or pinned. Safe from any goroutine.
 func (l *Loop) Depose(visit uint64, spawn func(func())) bool {
-	if !l.visit.word.CompareAndSwap(visit<<1, 0) {
+	if visit == 0 || !l.visit.word.CompareAndSwap(visit<<1, 0) {
 		return false
 	}
 	spawn(l.run)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"time"
 
 	"github.com/strand-net/strand/coserver"
 )
@@ -14,16 +15,34 @@ type coServer struct {
 	engine   *coserver.Engine
 	server   *coserver.Server
 	listener *coserver.Listener
+	blocking *blocking
+}
+
+// engineConfig is for all that runs on engine coserver.
+func (o Options) engineConfig() coserver.EngineConfig {
+	return coserver.EngineConfig{Loops: o.Loops, TakeOverAfter: takeOverAfter(o.TakeOverAfter)}
+}
+
+// takeOverAfter returns d as an EngineConfig has it.
+func takeOverAfter(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 func listenCoserver(o Options) (Server, error) {
-	engine, err := coserver.NewEngine(coserver.EngineConfig{Loops: o.Loops})
+	engine, err := coserver.NewEngine(o.engineConfig())
 	if err != nil {
 		return nil, err
 	}
 	s := &coServer{engine: engine, server: &coserver.Server{Engine: engine, Handler: coEcho, TLSConfig: o.TLS}}
-	if o.Proto == ProtoLine {
+	s.blocking = newBlocking(o.Block, park)
+	switch o.Proto {
+	case ProtoLine:
 		s.server.Handler = coLine
+	case ProtoBlock:
+		s.server.Handler = s.blocking.coEcho
 	}
 	switch o.Carrier {
 	case CarrierInline:
@@ -66,6 +85,36 @@ func coLine(c *coserver.Conn) error {
 	}
 }
 
+func (s *blocking) coEcho(c *coserver.Conn) error {
+	if b := s.begin(); b != nil {
+		return b.coEcho(c)
+	}
+	return coEcho(c)
+}
+
+// coEcho blocks before each answer. It reads into memory of its own: what Next lends would be its for as long as it blocks.
+func (b *blocker) coEcho(c *coserver.Conn) error {
+	buf := make([]byte, netBuffer)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return err
+		}
+		b.block()
+		if _, err := c.Write(buf[:n]); err != nil {
+			return err
+		}
+	}
+}
+
+// park is sleep without holding up a loop.
+func park(over context.Context, d time.Duration) error {
+	for end := time.Now().Add(d); d > 0 && over.Err() == nil; d = time.Until(end) {
+		_ = coserver.Sleep(context.Background(), min(d, longestSleep))
+	}
+	return over.Err()
+}
+
 func (s *coServer) Addr() net.Addr { return s.listener.Addr() }
 
 func (s *coServer) Serve() error {
@@ -77,12 +126,14 @@ func (s *coServer) Serve() error {
 
 func (s *coServer) Shutdown(ctx context.Context) error {
 	err := s.server.Shutdown(ctx)
+	s.blocking.interrupt() // the engine waits for the handlers; their connections are closed, so nobody answers too early
 	s.engine.Close()
 	return err
 }
 
 func (s *coServer) Close() error {
 	err := s.server.Close()
+	s.blocking.interrupt()
 	s.engine.Close()
 	return err
 }

@@ -29,7 +29,7 @@ func listenHTTP(o Options) (Server, error) {
 	var err error
 	if o.Engine == EngineNet {
 		s.listener, err = net.Listen("tcp", o.Addr)
-	} else if s.engine, err = coserver.NewEngine(coserver.EngineConfig{Loops: o.Loops}); err == nil {
+	} else if s.engine, err = coserver.NewEngine(o.engineConfig()); err == nil {
 		s.listener, err = s.engine.Listen("tcp", o.Addr)
 	}
 	if err != nil {

@@ -17,7 +17,8 @@ const netBuffer = MaxLine
 // netServer is the idiomatic server on package net: a goroutine for each connection.
 type netServer struct {
 	listener net.Listener
-	handle   func(net.Conn)
+	handler  func() func(net.Conn) // returns the one of the connection that was accepted last
+	blocking *blocking
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
@@ -33,12 +34,20 @@ func listenNet(o Options) (Server, error) {
 	if o.TLS != nil {
 		listener = tls.NewListener(listener, o.TLS)
 	}
-	s := &netServer{listener: listener, handle: netEcho, conns: make(map[net.Conn]struct{})}
-	if o.Proto == ProtoLine {
-		s.handle = netLine
+	s := &netServer{listener: listener, handler: always(netEcho), conns: make(map[net.Conn]struct{})}
+	s.blocking = newBlocking(o.Block, sleep)
+	switch o.Proto {
+	case ProtoLine:
+		s.handler = always(netLine)
+	case ProtoBlock:
+		s.handler = s.blocking.netHandler
 	}
 	s.idle.L = &s.mu
 	return s, nil
+}
+
+func always(handle func(net.Conn)) func() func(net.Conn) {
+	return func() func(net.Conn) { return handle }
 }
 
 func netEcho(conn net.Conn) {
@@ -70,6 +79,30 @@ func netLine(conn net.Conn) {
 	}
 }
 
+func (s *blocking) netHandler() func(net.Conn) {
+	if b := s.begin(); b != nil {
+		return b.netEcho
+	}
+	return netEcho
+}
+
+// netEcho blocks before each answer.
+func (b *blocker) netEcho(conn net.Conn) {
+	buf := make([]byte, netBuffer)
+	for {
+		n, err := conn.Read(buf)
+		if n > 0 {
+			b.block()
+			if _, err := conn.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
 func (s *netServer) Addr() net.Addr { return s.listener.Addr() }
 
 func (s *netServer) Serve() error {
@@ -96,9 +129,10 @@ func (s *netServer) start(conn net.Conn) {
 		return
 	}
 	s.conns[conn] = struct{}{}
+	handle := s.handler()
 	go func() {
 		defer s.end(conn)
-		s.handle(conn)
+		handle(conn)
 	}()
 }
 
@@ -155,4 +189,5 @@ func (s *netServer) closeConns() {
 	for conn := range s.conns {
 		conn.Close()
 	}
+	s.blocking.interrupt() // nobody can answer too early now
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Names of the engines.
@@ -24,6 +25,9 @@ const (
 	ProtoEcho = "echo" // every byte comes back
 	ProtoLine = "line" // every line comes back as soon as its newline has arrived, one Write for each
 	ProtoHTTP = "http" // net/http: GET /, POST /echo and GET /bytes?n=N; not with engine loop
+
+	// ProtoBlock is echo with handlers that block before they answer; not with engine loop.
+	ProtoBlock = "block"
 )
 
 // Names of the carriers of engine coserver.
@@ -45,6 +49,10 @@ type Options struct {
 	Loops   int         // number of event loops, 0 for the engine's default; engine net has none
 	Carrier string      // who runs the handlers of engine coserver; empty means auto
 	TLS     *tls.Config // nil means none; engine loop has none
+	Block   Block       // for protocol block alone
+
+	// TakeOverAfter is how long a handler of engine coserver may keep its loop, which then goes on without it. 0 means for ever.
+	TakeOverAfter time.Duration
 }
 
 // Server is a listening server. All methods are safe from any goroutine.
@@ -72,7 +80,7 @@ var engines = map[string]func(Options) (Server, error){
 func Engines() []string { return []string{EngineNet, EngineCoserver, EngineLoop} }
 
 // Protos returns the names of the protocols.
-func Protos() []string { return []string{ProtoEcho, ProtoLine, ProtoHTTP} }
+func Protos() []string { return []string{ProtoEcho, ProtoLine, ProtoHTTP, ProtoBlock} }
 
 // Listen validates o and binds. Connections are served once Serve runs.
 func Listen(o Options) (Server, error) {
@@ -95,12 +103,25 @@ func (o Options) Validate() error {
 		return fmt.Errorf("proto: unknown protocol %q (there are: %s)", o.Proto, strings.Join(Protos(), ", "))
 	case o.Proto == ProtoHTTP && o.Engine == EngineLoop:
 		return fmt.Errorf("proto: engine %s does not speak %s", o.Engine, o.Proto)
+	case o.Proto == ProtoBlock && o.Engine == EngineLoop:
+		return fmt.Errorf("proto: engine %s does not speak %s: its callbacks must not block", o.Engine, o.Proto)
+	case o.Proto != ProtoBlock && o.Block != Block{}:
+		return fmt.Errorf("block: the handlers of protocol %s do not block", o.Proto)
 	case o.TLS != nil && o.Engine == EngineLoop:
 		return fmt.Errorf("tls: engine %s has none", o.Engine)
 	case o.Loops < 0:
 		return fmt.Errorf("loops: %d is negative", o.Loops)
 	case o.Loops > 0 && o.Engine == EngineNet:
 		return errors.New("loops: engine net has no event loops")
+	case o.TakeOverAfter < 0:
+		return fmt.Errorf("take-over-after: %v is negative", o.TakeOverAfter)
+	case o.TakeOverAfter > 0 && o.Engine != EngineCoserver:
+		return fmt.Errorf("take-over-after: engine %s takes no loops over", o.Engine)
+	}
+	if o.Proto == ProtoBlock {
+		if err := o.Block.validate(); err != nil {
+			return err
+		}
 	}
 	switch o.Carrier {
 	case "", CarrierAuto:

@@ -19,6 +19,18 @@ func TestMain(m *testing.M) {
 	leak.Main(m)
 }
 
+// start runs a server until the test is over; served has what Serve returned.
+func start(t *testing.T, o server.Options) (srv server.Server, served <-chan error) {
+	t.Helper()
+	o.Addr = "127.0.0.1:0"
+	srv, err := server.Listen(o)
+	require.NoError(t, err)
+	returned := make(chan error, 1)
+	go func() { returned <- srv.Serve() }()
+	t.Cleanup(func() { require.NoError(t, srv.Close()) })
+	return srv, returned
+}
+
 // onEveryEngine runs test with a server of each engine that is built in; served has what Serve returned.
 func onEveryEngine(t *testing.T, proto string, test func(t *testing.T, srv server.Server, served <-chan error)) {
 	for _, engine := range server.Engines() {
@@ -26,11 +38,7 @@ func onEveryEngine(t *testing.T, proto string, test func(t *testing.T, srv serve
 			continue // Validate refuses it: TestValidate
 		}
 		t.Run(engine, func(t *testing.T) {
-			srv, err := server.Listen(server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"})
-			require.NoError(t, err)
-			served := make(chan error, 1)
-			go func() { served <- srv.Serve() }()
-			t.Cleanup(func() { require.NoError(t, srv.Close()) })
+			srv, served := start(t, server.Options{Engine: engine, Proto: proto})
 			test(t, srv, served)
 		})
 	}
@@ -134,6 +142,7 @@ func TestShutdownForces(t *testing.T) {
 func TestValidate(t *testing.T) {
 	good := server.Options{Engine: "net", Proto: "echo", Addr: "127.0.0.1:0"}
 	require.NoError(t, good.Validate())
+	block := server.Block{Kind: server.BlockSleep, For: time.Millisecond}
 	for want, change := range map[string]func(*server.Options){
 		`engine: unknown engine "nginx"`:         func(o *server.Options) { o.Engine = "nginx" },
 		`proto: unknown protocol "gopher"`:       func(o *server.Options) { o.Proto = "gopher" },
@@ -146,6 +155,23 @@ func TestValidate(t *testing.T) {
 			o.Engine, o.Proto, o.Carrier = server.EngineCoserver, server.ProtoHTTP, server.CarrierChannel
 		},
 		`carrier: unknown carrier "pigeon" (there ar`: func(o *server.Options) { o.Carrier = "pigeon" },
+		"proto: engine loop does not speak block: its callbacks must not block": func(o *server.Options) {
+			o.Engine, o.Proto, o.Block = server.EngineLoop, server.ProtoBlock, block
+		},
+		"block: the handlers of protocol echo do not block": func(o *server.Options) { o.Block = block },
+		`block: unknown way to block "" (there are: sleep, mutex, cpu, park)`: func(o *server.Options) {
+			o.Proto, o.Block = server.ProtoBlock, server.Block{For: time.Second}
+		},
+		"for: 0s is not more than 0": func(o *server.Options) {
+			o.Proto, o.Block = server.ProtoBlock, server.Block{Kind: server.BlockCPU}
+		},
+		"for: -1ns is not more than 0": func(o *server.Options) {
+			o.Proto, o.Block = server.ProtoBlock, server.Block{Kind: server.BlockCPU, For: -1}
+		},
+		"take-over-after: -1s is negative": func(o *server.Options) { o.Engine, o.TakeOverAfter = server.EngineCoserver, -time.Second },
+		"take-over-after: engine net takes no loops over": func(o *server.Options) {
+			o.TakeOverAfter = time.Millisecond
+		},
 	} {
 		t.Run(want, func(t *testing.T) {
 			o := good

@@ -100,6 +100,21 @@ func TestBadUsage(t *testing.T) {
 		{"serve --engine nginx", []string{`serve: engine: unknown engine "nginx"`}},
 		{"serve --proto gopher", []string{`serve: proto: unknown protocol "gopher"`}},
 		{"serve --engine loop --proto http", []string{"serve: proto: engine loop does not speak http"}},
+		{"serve --engine loop --proto block", []string{"serve: proto: engine loop does not speak block: its callbacks must not block"}},
+		{"serve --proto block --block nap", []string{`serve: block: unknown way to block "nap" (there are: sleep, mutex, cpu, park)`}},
+		{"serve --proto block --for soon", []string{"--for", `"soon"`}},
+		{"serve --proto block --for 0s", []string{"serve: for: 0s is not more than 0"}},
+		{"serve --proto block --for=-1ms", []string{"serve: for: -1ms is not more than 0"}},
+		{"serve --proto block --share 1", []string{`--share: "1" is not a percentage from 0% to 100% with at most 4 decimals`}},
+		{"serve --proto block --share 101%", []string{`--share: "101%" is not a percentage`}},
+		{"serve --proto block --take-over-after=-1ms", []string{"serve: take-over-after: -1ms is negative"}},
+		{"serve --proto block --take-over-after never", []string{"--take-over-after", `"never"`}},
+		{"serve --block sleep", []string{"serve: block: the handlers of protocol echo do not block"}},
+		{"serve --proto line --for 1ms", []string{"serve: for: the handlers of protocol line do not block"}},
+		{"serve --proto http --share=100%", []string{"serve: share: the handlers of protocol http do not block"}},
+		{"serve --engine loop --share 0%", []string{"serve: share: the handlers of protocol echo do not block"}},
+		{"serve --engine net --take-over-after 0", []string{"serve: take-over-after: engine net takes no loops over"}},
+		{"serve --engine loop --take-over-after 1ms", []string{"serve: take-over-after: engine loop takes no loops over"}},
 		{"serve --proto http --carrier inline", []string{"serve: carrier: net/http runs its handlers itself"}},
 		{"serve --tls-cert cert.pem", []string{"serve: tls: --tls-cert and --tls-key go together"}},
 		{"serve --tls-cert nowhere.pem --tls-key nowhere.pem", []string{"serve: tls: open nowhere.pem: no such file or directory"}},
@@ -168,7 +183,7 @@ func startServing(t *testing.T, stdin io.Reader, cmd *exec.Cmd) *serving {
 	s.stdout = bufio.NewReader(stdout)
 	line, err := s.stdout.ReadString('\n')
 	require.NoError(t, err)
-	match := regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (echo|line|http)\)\n$`).FindStringSubmatch(line)
+	match := regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (echo|line|http|block)\)\n$`).FindStringSubmatch(line)
 	require.NotNil(t, match, line)
 	s.addr = match[1]
 	return s
@@ -296,6 +311,64 @@ func TestSecondSignalForces(t *testing.T) {
 	_, err := conn.Read(make([]byte, 1))
 	require.Error(t, err)
 	s.requireEnd(t)
+}
+
+func TestServeBlock(t *testing.T) {
+	for _, engine := range []string{"net", "coserver"} {
+		for _, block := range []string{"sleep", "mutex", "cpu", "park"} {
+			t.Run(engine+" "+block, func(t *testing.T) {
+				s := serve(t, nil, "--engine", engine, "--proto", "block", "--block", block, "--for", "20ms", "--share", "50%")
+				s.dial(t)
+				began := time.Now()
+				s.dial(t)
+				require.GreaterOrEqual(t, time.Since(began), 20*time.Millisecond)
+			})
+		}
+	}
+}
+
+// By default a loop is taken over, and a handler that blocks keeps the program from nothing, its end included.
+func TestServeBlockForLong(t *testing.T) {
+	for _, engine := range []string{"net", "coserver"} {
+		t.Run(engine, func(t *testing.T) {
+			args := []string{"--engine", engine, "--proto", "block", "--for", "1h", "--share", "50%", "--drain", "20ms"}
+			if engine == "coserver" {
+				args = append(args, "--loops", "1")
+			}
+			s := serve(t, nil, args...)
+			other := s.dial(t)
+			blocked, err := net.Dial("tcp", s.addr)
+			require.NoError(t, err)
+			defer blocked.Close()
+			_, err = io.WriteString(blocked, "hello\n")
+			require.NoError(t, err)
+			for range 5 {
+				s.exchange(t, other)
+			}
+			require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+			_, err = blocked.Read(make([]byte, 1))
+			require.Error(t, err)
+			s.requireEnd(t)
+		})
+	}
+}
+
+func TestServeTakesNothingOver(t *testing.T) {
+	s := serve(t, nil, "--loops", "1", "--take-over-after", "0", "--proto", "block", "--for", "50ms", "--share", "50%")
+	other := s.dial(t)
+	began := time.Now()
+	blocked, err := net.Dial("tcp", s.addr)
+	require.NoError(t, err)
+	defer blocked.Close()
+	_, err = io.WriteString(blocked, "hello\n")
+	require.NoError(t, err)
+	for range 5 { // the loop has found what blocked has sent by then
+		s.exchange(t, other)
+	}
+	require.GreaterOrEqual(t, time.Since(began), 50*time.Millisecond)
+
+	s = serve(t, nil, "--take-over-after", "0", "--proto", "http")
+	require.Equal(t, "hello, world\n", s.request(t, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").answer(t))
 }
 
 func TestServeUntilEOF(t *testing.T) {

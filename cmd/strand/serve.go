@@ -11,32 +11,36 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/strand-net/strand/bench/server"
 )
 
 type serveCommand struct {
 	Engine  string        `default:"coserver" help:"Engine to serve with: coserver, loop or net." placeholder:"NAME"`
-	Proto   string        `default:"echo" help:"Protocol to speak: echo, line or http (net/http; not with engine loop)." placeholder:"NAME"`
+	Proto   string        `default:"echo" help:"Protocol to speak: echo, line, http (net/http) or block (see --block); the last two not with engine loop." placeholder:"NAME"`
 	Addr    string        `default:"127.0.0.1:7000" help:"Address to listen on; port 0 takes a free one." placeholder:"HOST:PORT"`
 	Loops   int           `default:"0" help:"Number of event loops; 0 means one for each core." placeholder:"N"`
 	Carrier string        `default:"auto" help:"Who runs the handlers of engine coserver: auto, inline or channel." placeholder:"NAME"`
 	TLSCert string        `name:"tls-cert" help:"Serve TLS with the certificate in this PEM file; not with engine loop." placeholder:"FILE"`
 	TLSKey  string        `name:"tls-key" help:"The key of the certificate." placeholder:"FILE"`
+	Block   string        `default:"sleep" help:"How the handlers of protocol block do so before they answer: sleep, mutex (wait for a lock), cpu (compute) or park (coserver.Sleep; with engine net, sleep)." placeholder:"NAME"`
+	For     time.Duration `default:"1ms" help:"How long they block for each request."`
+	Share   server.Share  `default:"100%" help:"Share of the connections that block: 1% is every hundredth. Up to four decimals." placeholder:"PERCENT"`
 	Drain   time.Duration `default:"5s" help:"How long connections may take to end after SIGINT or SIGTERM. A second signal ends them at once."`
+
+	TakeOverAfter time.Duration `default:"1ms" help:"How long a handler of engine coserver may keep its loop, which then goes on without it; 0 means for ever."`
 
 	// A server that strand bench has started must not outlive it, however it ends.
 	UntilEOF bool `name:"until-eof" hidden:"" help:"End when standard input ends."`
 }
 
-func (c *serveCommand) Run() error {
-	if c.Drain < 0 {
-		return usageError{fmt.Errorf("drain: %v is negative", c.Drain)}
-	}
-	config, err := c.tlsConfig()
+func (c *serveCommand) Run(ctx *kong.Context) error {
+	options, err := c.options(ctx)
 	if err != nil {
 		return usageError{err}
 	}
-	srv, err := server.Listen(server.Options{Engine: c.Engine, Proto: c.Proto, Addr: c.Addr, Loops: c.Loops, Carrier: c.Carrier, TLS: config})
+	srv, err := server.Listen(options)
 	if err != nil {
 		return usageError{err}
 	}
@@ -58,6 +62,44 @@ func (c *serveCommand) Run() error {
 	case <-signals:
 	}
 	return errors.Join(c.drain(srv, signals), <-served)
+}
+
+// options checks all that can be checked before anything is started.
+func (c *serveCommand) options(ctx *kong.Context) (server.Options, error) {
+	o := server.Options{Engine: c.Engine, Proto: c.Proto, Addr: c.Addr, Loops: c.Loops, Carrier: c.Carrier}
+	if c.Drain < 0 {
+		return o, fmt.Errorf("drain: %v is negative", c.Drain)
+	}
+	var err error
+	if o.TLS, err = c.tlsConfig(); err != nil {
+		return o, err
+	}
+	if c.Proto == server.ProtoBlock {
+		o.Block = server.Block{Kind: c.Block, For: c.For, Share: c.Share}
+	}
+	if c.Engine == server.EngineCoserver {
+		o.TakeOverAfter = c.TakeOverAfter
+	}
+	if err := o.Validate(); err != nil {
+		return o, err
+	}
+	// These have defaults that mean nothing elsewhere; whoever sets them there expects something that does not come.
+	for _, element := range ctx.Path {
+		if element.Flag == nil {
+			continue
+		}
+		switch name := element.Flag.Name; name {
+		case "block", "for", "share":
+			if c.Proto != server.ProtoBlock {
+				return o, fmt.Errorf("%s: the handlers of protocol %s do not block", name, c.Proto)
+			}
+		case "take-over-after":
+			if c.Engine != server.EngineCoserver {
+				return o, fmt.Errorf("%s: engine %s takes no loops over", name, c.Engine)
+			}
+		}
+	}
+	return o, nil
 }
 
 // tlsConfig returns nil if TLS is not asked for.

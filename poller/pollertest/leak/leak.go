@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,14 +37,23 @@ func Main(m *testing.M, options ...goleak.Option) {
 	os.Exit(code)
 }
 
+// checking says that a Check is under way.
+var checking atomic.Bool
+
 // Check makes t fail at its end, after the clean-ups registered later, if there are goroutines or open descriptors that
-// are not there now. It must not be used by tests that run in parallel.
+// are not there now. While a check of t or of a test above it is under way, it does nothing: that one will see what is left, and
+// knows besides that what t shares with it may change meanwhile (a loop may go on with another goroutine). It must not be used
+// by tests that run in parallel.
 func Check(t testing.TB) {
 	t.Helper()
+	if !checking.CompareAndSwap(false, true) {
+		return
+	}
 	before := Descriptors()
 	goroutines := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
 		t.Helper()
+		defer checking.Store(false)
 		if err := goleak.Find(goroutines); err != nil {
 			t.Errorf("goroutines left: %v", err)
 		}
