@@ -20,6 +20,7 @@ type run struct {
 
 	draining atomic.Uint32 // drainNone, or it is shutting down
 	pace     pace
+	finished atomic.Bool // or somebody is about to finish it
 
 	mu        sync.Mutex
 	listeners []*Listener
@@ -123,16 +124,19 @@ func (r *run) each(do func(*Conn)) {
 	}
 }
 
-// finish ends the life. It waits for nothing but what is over already, and on a loop not even for that.
-func (r *run) finish() {
-	if r.ownsEngine {
-		if r.isIdle() && currentTask() == nil {
-			r.engine.Close()
-		} else { // a handler goes on, and the engine has to wait for it
-			go r.engine.Close()
-		}
+// finish ends the life, if nobody has yet. By force it waits for nothing: a handler may go on, which the engine has to wait for,
+// and the caller may be on one of its loops.
+func (r *run) finish(forced bool) {
+	r.server.ended(r) // in any case: whoever returns may start the server again
+	if r.finished.Swap(true) {
+		return
 	}
-	r.server.ended(r)
+	switch {
+	case r.ownsEngine && forced:
+		go r.engine.Close()
+	case r.ownsEngine:
+		r.engine.Close()
+	}
 	close(r.over)
 }
 

@@ -24,7 +24,7 @@ func (s *Server) RegisterOnShutdown(f func()) {
 // Shutdown ends the server in order: new clients are refused from now on; connections whose handlers wait for the first byte
 // of something new are closed, now or when they come to wait, or, with DrainRate, so many a second; the others finish. It returns
 // nil when the last handler has returned. If ctx is done first, it closes what is left, as Close does, and returns the error
-// of ctx. It is safe from any goroutine, any number of times.
+// of ctx; if somebody else has done so meanwhile, ErrServerClosed. It is safe from any goroutine, any number of times.
 //
 // A handler of the server's may call it too, on its own goroutine: then it returns when all handlers have that do not wait in
 // Shutdown themselves, and the server ends when these have returned as well. (Where a handler cannot tell its own goroutine, on
@@ -35,36 +35,27 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
-	first := r.end()
+	if r.end() {
+		go r.finishWhenIdle()
+	}
 	if r.draining.CompareAndSwap(drainNone, drainMarked) {
 		s.notifyShutdown()
 		r.drain(s.DrainRate)
 	}
 	err := r.await(ctx)
 	if err != nil {
-		r.each(func(c *Conn) { c.shut(ErrServerClosed) })
-	}
-	switch {
-	case first:
-		r.finishSoon(err != nil)
-	case err == nil && r.isIdle():
-		err = waitFor(ctx, r.over) // so that the server can be started again
+		r.force()
 	}
 	return err
 }
 
 // Close ends the server at once: the listeners and all connections are closed, and their handlers' calls fail with net.ErrClosed.
-// It does not wait for the handlers. It is safe from any goroutine, also from a handler, any number of times. On a server that
-// is not started it does nothing.
+// It does not wait for the handlers, and a Shutdown that does waits no longer. It is safe from any goroutine, also from a handler,
+// any number of times. On a server that is not started it does nothing.
 func (s *Server) Close() error {
-	r := s.current()
-	if r == nil {
-		return nil
-	}
-	first := r.end()
-	r.each(func(c *Conn) { c.shut(ErrServerClosed) })
-	if first {
-		r.finishSoon(true)
+	if r := s.current(); r != nil {
+		r.end()
+		r.force()
 	}
 	return nil
 }
@@ -128,15 +119,19 @@ func (c *Conn) leaves() bool {
 	return draining == drainAll || draining == drainMarked && c.wishes.Load()&wishLeave != 0
 }
 
-// await waits until the last handler has returned, or, if the caller is one itself, all but those that wait here.
+// await waits until the last handler has returned and the life is over, or, if the caller is a handler itself, until all have but
+// those that wait here. It fails with the error of ctx, or with ErrServerClosed if somebody else has ended the life by force.
 func (r *run) await(ctx context.Context) error {
-	quiet := r.enter()
-	if quiet == nil {
-		return waitFor(ctx, r.idle)
+	if quiet := r.enter(); quiet != nil {
+		err := r.waitFor(ctx, quiet)
+		r.leave(quiet)
+		return err
 	}
-	err := waitFor(ctx, quiet)
-	r.leave(quiet)
-	return err
+	if err := r.waitFor(ctx, r.idle); err != nil {
+		return err
+	}
+	_ = r.waitFor(ctx, r.over) // nothing is left that could hold it up for long
+	return nil
 }
 
 // enter returns nil unless the caller is a handler of r, and otherwise what is closed when all others have returned.
@@ -175,40 +170,35 @@ func (r *run) settle() {
 	}
 }
 
-func (r *run) isIdle() bool {
+func (r *run) finishWhenIdle() {
 	select {
 	case <-r.idle:
-		return true
-	default:
-		return false
+		r.finish(false)
+	case <-r.over:
 	}
 }
 
-// finishSoon ends the life: at once if that has been forced or the last handler has returned, and otherwise when it will have.
-func (r *run) finishSoon(forced bool) {
-	if forced || r.isIdle() {
-		r.finish()
-		return
-	}
-	go func() {
-		<-r.idle
-		r.finish()
-	}()
+// force closes what is left, and ends the life without waiting for the handlers.
+func (r *run) force() {
+	r.each(func(c *Conn) { c.shut(ErrServerClosed) })
+	r.finish(true)
 }
 
-// waitFor waits for ch to be closed, without holding up the loop that the caller may be on. It fails with the error of ctx.
-func waitFor(ctx context.Context, ch <-chan struct{}) error {
+// waitFor waits for ch to be closed, without holding up the loop that the caller may be on.
+func (r *run) waitFor(ctx context.Context, ch <-chan struct{}) error {
 	wait := func() error {
+		err := ErrServerClosed
 		select {
 		case <-ch:
-			return nil
+		case <-r.over:
 		case <-ctx.Done():
+			err = ctx.Err()
 		}
 		select {
 		case <-ch:
 			return nil
 		default:
-			return ctx.Err()
+			return err
 		}
 	}
 	if currentTask() == nil {

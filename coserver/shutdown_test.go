@@ -148,6 +148,66 @@ func TestShutdownFromAHandlerForcesAtTheDeadline(t *testing.T) {
 	})
 }
 
+// faults.md S4: Close ends a Shutdown that waits for a handler, also one that does not look at its connection, and the server can be
+// started again while that goes on.
+func TestCloseEndsAShutdown(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		leak.Check(t)
+		begun, over := make(chan struct{}, 1), make(chan struct{})
+		s := &coserver.Server{Carrier: carrier, Handler: func(c *coserver.Conn) error {
+			if data, err := c.Next(); err != nil || string(data) != "stay" {
+				_, err := c.Write(data)
+				return err
+			}
+			begun <- struct{}{}
+			<-over
+			return nil
+		}}
+		addr, served := startServing(t, s)
+		_, err := io.WriteString(dial(t, addr), "stay")
+		require.NoError(t, err)
+		receive(t, begun)
+		down := make(chan error, 3)
+		for range cap(down) {
+			go func() { down <- s.Shutdown(context.Background()) }()
+		}
+		eventually(t, func() bool {
+			c, err := net.Dial("tcp", addr.String())
+			if err == nil {
+				c.Close()
+			}
+			return err != nil
+		}, "new clients are not refused")
+		require.Empty(t, down)
+		require.NoError(t, s.Close())
+		for range cap(down) {
+			// One that begins after Close has nothing to do.
+			if err := receive(t, down); err != nil {
+				require.ErrorIs(t, err, coserver.ErrServerClosed)
+			}
+		}
+		require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+		again, served := startServing(t, s)
+		exchange(t, dial(t, again), "again")
+		close(over)
+		require.NoError(t, s.Shutdown(t.Context()))
+		require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+	})
+}
+
+// faults.md S4: Close may be called where a loop tells of an error, and nothing waits for itself.
+func TestCloseFromOnError(t *testing.T) {
+	leak.Check(t)
+	s := &coserver.Server{Handler: echoNext, TLSConfig: serverTLS()}
+	closed := make(chan error, 100)
+	s.OnError = func(*coserver.Conn, error) { closed <- s.Close() }
+	addr, served := startServing(t, s)
+	_, err := io.WriteString(dial(t, addr), "GET / HTTP/1.1\r\n\r\n")
+	require.NoError(t, err)
+	require.NoError(t, receive(t, closed))
+	require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+}
+
 // A handler shuts another server down, whose handlers its own loop carries: that loop is not held up.
 func TestShutdownOfAnotherServer(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
