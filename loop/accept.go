@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/strand-net/strand/poller"
+	"github.com/strand-net/strand/poller/sys"
 )
 
 const (
@@ -41,9 +42,18 @@ func (ln *Listener) dispatch(poller.Readiness) {
 	}
 }
 
+// nextTurn is a Listener that goes on after the budget of a turn.
+type nextTurn Listener
+
+func (n *nextTurn) RunOnLoop() {
+	ln := (*Listener)(n)
+	ln.queued = false
+	ln.RunOnLoop()
+}
+
 // RunOnLoop accepts what is there, up to the budget of a turn.
 func (ln *Listener) RunOnLoop() {
-	if !ln.watched {
+	if !ln.watched || ln.queued {
 		return
 	}
 	ln.loop.StopTimer(&ln.retry)
@@ -74,7 +84,8 @@ func (ln *Listener) RunOnLoop() {
 		ln.restLonger()
 		return
 	}
-	ln.loop.Requeue(ln)
+	ln.queued = true
+	ln.loop.Requeue((*nextTurn)(ln))
 }
 
 // reserve reports whether there is room for one more connection. If not, accepting rests.
@@ -119,7 +130,7 @@ func (ln *Listener) accept() (Accepted, syscall.Errno) {
 func isAboutTheConnection(errno syscall.Errno) bool {
 	switch errno {
 	case syscall.EINTR, syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT,
-		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ETIMEDOUT:
+		sys.ENONET, syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ETIMEDOUT:
 		return true
 	}
 	return false

@@ -42,6 +42,7 @@ type Listener struct {
 	// Loop goroutine only.
 	token   poller.Token
 	watched bool
+	queued  bool  // it has had its turn, and the next is to come
 	pause   int64 // nanoseconds; 0: accepting goes well
 	warned  int64 // when the log was last written to
 	retry   Timer // it rests until then

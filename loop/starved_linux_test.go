@@ -240,3 +240,39 @@ func TestPausesFillNoLog(t *testing.T) {
 		require.LessOrEqual(t, s.lines.Load(), int64(20))
 	})
 }
+
+// crowding fills the backlog in each turn of a loop, and notes how many connections that has accepted.
+type crowding struct {
+	*starvation
+	ln    *loop.Listener
+	turns []int64
+	last  int64
+	done  chan struct{}
+}
+
+func (c *crowding) RunOnLoop() {
+	now := c.kernel.accepts.Load()
+	c.turns = append(c.turns, now-c.last)
+	c.last = now
+	if len(c.turns) == 10 {
+		close(c.done)
+		return
+	}
+	for err := error(nil); err == nil; { // until the backlog is full
+		_, err = c.kernel.Client(c.ln.Addr())
+	}
+	c.engine.Loop(0).Requeue(c)
+}
+
+// However many clients come, a turn of the loop accepts no more than its share of them.
+func TestAcceptBudget(t *testing.T) {
+	onStarving(t, 1, func(s *starvation) {
+		c := &crowding{starvation: s, ln: s.start(), last: s.kernel.accepts.Load(), done: make(chan struct{})}
+		s.engine.Loop(0).Post(c)
+		<-c.done
+		for _, n := range c.turns[1:] {
+			require.LessOrEqual(t, n, int64(64))
+		}
+		synctest.Wait()
+	})
+}

@@ -20,6 +20,9 @@ var Host Kernel = &host{}
 
 type host struct{}
 
+// ENONET is an error that accept(2) may pass on, and that no other system has.
+const ENONET = syscall.ENONET
+
 // started is where Nanotime counts from: time.Since reads the monotonic clock without entering the kernel.
 var started = time.Now()
 

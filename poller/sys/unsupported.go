@@ -17,6 +17,9 @@ var Host Kernel = &host{}
 
 type host struct{}
 
+// ENONET is no error here.
+const ENONET syscall.Errno = 0
+
 type readiness interface{}
 
 func (*host) Listen(network, address string) (int, net.Addr, error) {
