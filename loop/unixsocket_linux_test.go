@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -174,5 +175,48 @@ func TestStaleSocketFileRace(t *testing.T) {
 		ln := <-listeners
 		exchange(t, dial(t, ln.Addr()), "there")
 		require.NoError(t, ln.Close())
+	}
+}
+
+// Somebody who knows nothing of us replaces the same stale file while we look at it, and is about to listen. The new file is
+// theirs and stays, also if it has got the number of the old one.
+func TestStaleSocketFileIsReplacedBySomebodyElse(t *testing.T) {
+	e := newEngine(t, loop.Config{Loops: 1})
+	for range 3 {
+		path := socketPath(t)
+		leaveBehind(t, path)
+		result := make(chan error, 1)
+		go func() {
+			ln, err := e.Listen("unix", path)
+			if err == nil {
+				err = ln.Close()
+			}
+			result <- err
+		}()
+		directory, err := os.Open(filepath.Dir(path))
+		require.NoError(t, err)
+		for len(result) == 0 { // until it is looking
+			err := unix.Flock(int(directory.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+			if err == unix.EWOULDBLOCK {
+				break
+			}
+			require.NoError(t, err)
+			require.NoError(t, unix.Flock(int(directory.Fd()), unix.LOCK_UN))
+			runtime.Gosched()
+		}
+		require.NoError(t, directory.Close())
+		_ = os.Remove(path) // if we have been so slow that it has done that, so much the better
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		require.NoError(t, err)
+		require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+		theirs, err := os.Lstat(path)
+		require.NoError(t, err)
+		if err := receive(t, result); err != nil {
+			require.ErrorIs(t, err, syscall.EADDRINUSE)
+		}
+		now, err := os.Lstat(path)
+		require.NoError(t, err)
+		require.True(t, os.SameFile(theirs, now))
+		require.NoError(t, unix.Close(fd))
 	}
 }

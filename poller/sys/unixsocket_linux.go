@@ -34,22 +34,33 @@ func replaceStale(config *net.ListenConfig, path string, inUse *net.OpError) (ne
 		return nil, because(inUse, err.Error())
 	}
 	defer unlock() // after the new socket listens, so that whoever comes next sees that
-	before, err := os.Lstat(path)
-	if err == nil {
-		if reason := whyNotStale(path, before); reason != "" {
-			return nil, because(inUse, reason)
-		}
-		after, err := os.Lstat(path)
-		if err != nil || !os.SameFile(before, after) {
-			return nil, because(inUse, "somebody else has just replaced it")
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, because(inUse, err.Error())
-		}
-	} else if !errors.Is(err, os.ErrNotExist) {
+	if err := removeStale(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, because(inUse, err.Error())
 	}
 	return config.Listen(context.Background(), "unix", path)
+}
+
+// removeStale removes the socket at path, or says why not.
+func removeStale(path string) error {
+	// As long as it is open, no other file can get its number: so it is known from one that takes its place.
+	file, err := os.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	before, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if reason := whyNotStale(path, before); reason != "" {
+		return errors.New(reason)
+	}
+	if after, err := os.Lstat(path); err != nil {
+		return err
+	} else if !os.SameFile(before, after) {
+		return errors.New("somebody else has just replaced it")
+	}
+	return os.Remove(path)
 }
 
 // isAbstract reports whether a socket's name is none of a file (unix(7)).
