@@ -14,7 +14,7 @@ type admission struct {
 	mu        sync.Mutex
 	conns     int // in the server, or about to be accepted
 	perIP     map[netip.Addr]int
-	full      bool // a listener rests for want of room
+	full      bool // listeners rest for want of room
 	listeners []*loop.Listener
 }
 
@@ -44,7 +44,7 @@ func newRate(perSecond, burst int) rate {
 	if burst == 0 {
 		burst = perSecond
 	}
-	interval := int64(time.Second) / int64(perSecond)
+	interval := (int64(time.Second) + int64(perSecond) - 1) / int64(perSecond) // rather a nanosecond too long
 	return rate{interval: interval, burst: int64(burst-1) * interval}
 }
 
@@ -144,8 +144,14 @@ func (r *run) Admit(peer netip.AddrPort) bool {
 	return true
 }
 
-// Dismiss gives back the room of a connection that was admitted. It is for the loop, and for the end of a connection.
+// Dismiss is for the loop.
 func (r *run) Dismiss(peer netip.AddrPort) {
+	r.server.counters.refused.shutdown.Add(1)
+	r.vacate(peer)
+}
+
+// vacate gives back the room of a connection that was admitted.
+func (r *run) vacate(peer netip.AddrPort) {
 	l := &r.limits
 	if !l.any() {
 		return
@@ -188,6 +194,7 @@ func (a *admission) remove(ln *loop.Listener) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.listeners = slices.DeleteFunc(a.listeners, func(other *loop.Listener) bool { return other == ln })
+	a.full = a.full && len(a.listeners) > 0
 }
 
 // counted returns under which address a peer is counted, or the zero Addr if it is not. With IPv6 that is its network of 64 bits,

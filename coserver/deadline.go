@@ -17,7 +17,8 @@ type deadlines struct {
 	at    [2]atomic.Int64 // by loop.Side: on the loop's clock, 0: none
 	limit [2]atomic.Int64 // the same of the server's own, for the wait that is under way or the last one
 	moved atomic.Uint32   // bytes sent since there was a limit, modulo its size
-	begin [2]uint32       // by loop.Side: moved when the limit was set; protected by the turn of the side
+	begin [2]uint32       // by loop.Side: moved when the limit was set; protected by the turn of the side, as left is
+	left  [2]int64        // what the limit leaves to the next wait of its phase, and a nanosecond; 0 while a call is under way
 	armed atomic.Int64    // when the timer fires, 0: it does not
 	timer loop.Timer      // loop goroutine only
 }

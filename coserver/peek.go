@@ -28,7 +28,7 @@ func (c *Conn) Peek(n int) ([]byte, error) {
 	if err == nil || err == io.EOF {
 		data = c.input.unread[:min(n, len(c.input.unread))]
 	}
-	c.unlock(loop.ReadSide) // nothing is taken: for the server's limits the wait for the message goes on
+	c.suspendRead() // nothing is taken: for the server's limits the wait for the message goes on
 	return data, c.readError(err)
 }
 

@@ -71,7 +71,7 @@ func (r *run) add(c *Conn) bool {
 // remove takes c out again, when its handler has returned, and lets another in.
 func (r *run) remove(c *Conn) {
 	r.server.counters.active.Add(-1)
-	r.Dismiss(c.sock.Peer())
+	r.vacate(c.sock.Peer())
 	r.unlink(c) // last: then Shutdown may return
 }
 
@@ -179,7 +179,7 @@ func (r *run) attach(l *loop.Loop, accepted loop.Accepted, from *Listener) *Conn
 	counts := &r.server.counters
 	c := &Conn{run: r, local: from.local, network: from.network}
 	if err := l.Attach(&c.sock, accepted, c); err != nil {
-		r.Dismiss(c.sock.Peer())
+		r.vacate(c.sock.Peer())
 		counts.refused.unwatched.Add(1)
 		r.server.reportOften(c, err)
 		return nil
@@ -189,7 +189,7 @@ func (r *run) attach(l *loop.Loop, accepted loop.Accepted, from *Listener) *Conn
 	}
 	if !r.add(c) {
 		c.shut(ErrServerClosed)
-		r.Dismiss(c.sock.Peer())
+		r.vacate(c.sock.Peer())
 		counts.refused.shutdown.Add(1)
 		return nil
 	}

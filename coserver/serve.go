@@ -41,10 +41,12 @@ func (c *Conn) serve() {
 		c.run.remove(c)
 	}()
 	handled, err := c.handle()
-	if errors.Is(err, ErrWriteTimeout) {
+	last := err
+	if !errors.Is(err, ErrWriteTimeout) && c.output.gathered.Load() {
+		last = c.flush()
+	}
+	if errors.Is(last, ErrWriteTimeout) {
 		_ = c.SetLinger(0) // or the kernel goes on offering what the peer does not take
-	} else if c.output.gathered.Load() {
-		_ = c.flush()
 	}
 	if c.sock.Acquire(loop.ReadSide) == loop.TurnTaken {
 		c.input.giveBack()

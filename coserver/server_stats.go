@@ -4,7 +4,8 @@ import "sync/atomic"
 
 // ServerStats are the counts of a [Server], since it was made; Active is that of now.
 type ServerStats struct {
-	// Accepted is how many connections have been let in.
+	// Accepted is how many connections have been let in, to be served: those of Refused.MaxGoroutines are among them, the other
+	// refused ones are not.
 	Accepted uint64
 	// Active is how many of them are being served: their handlers have not returned.
 	Active int

@@ -44,11 +44,13 @@ type timeouts struct{ idle, read, write time.Duration }
 
 func (t timeouts) any() bool { return t != timeouts{} }
 
-// phase is what a connection waits for, as the limits of its server have it. A phase begins with its first wait, for how long a
-// handler computes is no fault of the peer's. It goes on from wait to wait, whatever comes, and ends
+// phase is what a connection waits for, as the limits of its server have it. A phase begins with its first wait, goes on from wait
+// to wait, whatever comes, and ends
 //
 //   - idle and message, when a call that reads has got what it wanted, so that bytes that come one by one win no time;
 //   - writing, when the call that writes ends, or has moved another megabyte.
+//
+// From one call to the next, as after a Peek, its time stands still, for how long a handler computes is no fault of the peer's.
 type phase uint8
 
 const (
@@ -76,20 +78,29 @@ func (c *Conn) limitWait(side loop.Side) {
 	}
 	d := c.deadlines.Load()
 	if before == now && (now != phaseWriting || d == nil || d.moved.Load()-d.begin[side] < pieceOfTime) {
+		if d != nil && d.left[side] > 0 {
+			d.limit[side].Store(c.sock.Loop().Now() + d.left[side] - 1)
+			d.left[side] = 0
+		}
 		return
 	}
 	c.phases[side] = now
 	if limit == 0 {
 		if d != nil {
-			d.limit[side].Store(0)
+			d.noLimit(side)
 		}
 		return
 	}
 	c.setLimit(c.makeDeadlines(), side, limit)
 }
 
+func (d *deadlines) noLimit(side loop.Side) {
+	d.limit[side].Store(0)
+	d.left[side] = 0
+}
+
 func (c *Conn) setLimit(d *deadlines, side loop.Side, limit time.Duration) {
-	d.begin[side] = d.moved.Load()
+	d.begin[side], d.left[side] = d.moved.Load(), 0
 	d.limit[side].Store(c.sock.Loop().Now() + int64(limit))
 }
 
@@ -142,7 +153,7 @@ func (c *Conn) limitHandshake(begin bool) {
 			c.phases[side] = phaseHandshake
 		}
 		if d := c.deadlines.Load(); d != nil {
-			d.limit[side].Store(0)
+			d.noLimit(loop.Side(side))
 		}
 	}
 }
@@ -160,6 +171,19 @@ func (c *Conn) gotPart(before, part int) {
 func (c *Conn) endRead(err error) {
 	if err == nil {
 		c.phases[loop.ReadSide] = phaseNone
+		c.unlock(loop.ReadSide)
+	} else {
+		c.suspendRead()
 	}
-	c.unlock(loop.ReadSide)
+}
+
+// suspendRead is endRead for a call after which the phase goes on.
+func (c *Conn) suspendRead() {
+	const side = loop.ReadSide
+	if d := c.deadlines.Load(); d != nil && c.phases[side] != phaseNone && d.left[side] == 0 {
+		if limit := d.limit[side].Load(); limit != 0 {
+			d.left[side] = max(0, limit-c.sock.Loop().Now()) + 1
+		}
+	}
+	c.unlock(side)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,6 +199,44 @@ func TestTimeoutsBeginWithAWait(t *testing.T) {
 	})
 }
 
+// Between two calls of one message the time stands still, and goes on with the second.
+func TestTimeoutsStandStillBetweenCalls(t *testing.T) {
+	for name, rest := range map[string]struct {
+		delay time.Duration // of the rest of the message, from when the handler waits again
+		want  error
+	}{
+		"in time":  {readTimeout - 2*time.Second, nil},
+		"too late": {time.Hour, coserver.ErrReadTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onLimited(t, systest.Options{}, func(c *coserver.Conn) error {
+				for range 2 { // the second finds what the first has waited for
+					if _, err := c.Peek(2); err != nil {
+						return err
+					}
+					if err := coserver.Sleep(c.Context(), time.Minute); err != nil {
+						return err
+					}
+				}
+				_, err := c.ReadSlice('\n')
+				return err
+			}, func(t *testing.T, peer *limited) {
+				peer.send("o")
+				time.Sleep(time.Second)
+				peer.send("n")
+				time.Sleep(2*time.Minute + rest.delay)
+				if rest.want == nil {
+					peer.send("e\n")
+					require.NoError(t, (<-peer.ended).err)
+					require.Zero(t, peer.timedOut())
+					return
+				}
+				peer.requireCut(rest.want, 2*time.Minute+readTimeout)
+			})
+		})
+	}
+}
+
 // Between a deadline of the handler's and a limit the earlier counts.
 func TestDeadlineBeforeTimeout(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -379,6 +418,49 @@ func TestHandlerGoesOnAfterAWriteTimeout(t *testing.T) {
 		require.True(t, bytes.Equal(content, all))
 		require.NotZero(t, peer.timedOut().Write)
 	})
+}
+
+// A peer that asks and does not take the answers is cut in time, also if these are gathered: the call that sends them is one that
+// reads, or the end of the handler.
+func TestWriteTimeoutOfGatheredOutput(t *testing.T) {
+	answer := make([]byte, 3000)
+	for name, handler := range map[string]func(*coserver.Conn) error{
+		"reading": func(c *coserver.Conn) error {
+			for {
+				if _, err := c.ReadSlice('\n'); err != nil {
+					return err
+				}
+				if _, err := c.Write(answer); err != nil {
+					return err
+				}
+			}
+		},
+		"returning": func(c *coserver.Conn) error {
+			if _, err := c.ReadSlice('\n'); err != nil {
+				return err
+			}
+			_, err := c.Write(answer)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onLimited(t, systest.Options{SendBuffer: 1000, Window: 1000}, handler, func(t *testing.T, peer *limited) {
+				peer.send("one\ntwo")
+				begin := time.Now()
+				for peer.server.Stats().Active > 0 {
+					time.Sleep(time.Millisecond)
+					synctest.Wait()
+				}
+				require.InDelta(t, writeTimeout, time.Since(begin), float64(2*time.Millisecond))
+				require.Equal(t, coserver.TimedOutStats{Write: 1}, peer.timedOut())
+				if o := <-peer.ended; name == "reading" {
+					require.ErrorIs(t, o.err, coserver.ErrWriteTimeout)
+				}
+				_, err := io.Copy(io.Discard, peer.Peer)
+				require.ErrorIs(t, err, syscall.ECONNRESET)
+			})
+		})
+	}
 }
 
 // What is long has its time for each megabyte.

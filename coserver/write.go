@@ -90,17 +90,22 @@ func (o *output) reset() {
 	o.gathered.Store(false)
 }
 
-// flush sends what is gathered. The error is the next Write's to report, unless the connection is closed.
+// flush sends what is gathered. The error is the next Write's to report, unless the connection is closed or the time of the
+// server's limit is over.
 func (c *Conn) flush() error {
 	if err := c.lock(loop.WriteSide); err != nil {
 		return err
 	}
+	var err error
 	if c.output.size > 0 {
-		_, _ = c.sendGathered()
+		_, err = c.sendGathered()
 	}
 	c.unlock(loop.WriteSide)
 	if c.closed.Load() {
 		return net.ErrClosed
+	}
+	if isLimit(err) {
+		return err
 	}
 	return nil
 }
