@@ -32,7 +32,8 @@ type Listener struct {
 
 // Listen announces on an address, as net.Listen does, and returns a net.Listener. Its connections have no handler: any
 // goroutine may use them, and each ends with its Close. They run on an engine that all Listen and Dial share, and that runs as
-// long as there is anything on it. network is "tcp", "tcp4", "tcp6" or "unix". Errors are those of net.Listen.
+// long as there is anything on it. network is "tcp", "tcp4", "tcp6" or "unix", for which stale files are replaced as by
+// [Server.Listen]. Errors are those of net.Listen.
 func Listen(network, address string) (*Listener, error) {
 	engine, err := leaseShared()
 	if err != nil {
@@ -62,6 +63,7 @@ func (e *Engine) announce(bind func(*Engine) (*loop.Listener, error), network st
 }
 
 func newListener(r *run, ln *loop.Listener, name string, original net.Listener) *Listener {
+	r.server.admission.add(ln)
 	l := &Listener{run: r, ln: ln, original: original, network: networkOf(name), local: ln.Addr()}
 	if tcp, ok := l.local.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		l.local = nil
@@ -110,7 +112,7 @@ func (ln *Listener) begin() error {
 	if ln.started {
 		return nil
 	}
-	if ln.run.server.Handler != nil {
+	if ln.run.server.currentHandler() != nil {
 		return ln.opError("accept", errors.ErrUnsupported)
 	}
 	if err := ln.serve(ln.arrive); err != nil {
@@ -122,7 +124,7 @@ func (ln *Listener) begin() error {
 
 // serve gives each connection to open, with ln.
 func (ln *Listener) serve(open func(*loop.Loop, loop.Accepted, *Listener)) error {
-	return ln.ln.Serve(func(l *loop.Loop, accepted loop.Accepted) { open(l, accepted, ln) })
+	return ln.ln.Serve(func(l *loop.Loop, accepted loop.Accepted) { open(l, accepted, ln) }, ln.run)
 }
 
 // arrive keeps a connection for Accept. On the goroutine of its loop.
@@ -176,7 +178,7 @@ func (ln *Listener) Close() error {
 	for _, w := range waiting {
 		w.wake(nil)
 	}
-	if ln.run.server.Handler == nil {
+	if ln.run.server.currentHandler() == nil {
 		ln.run.end()
 		e := ln.run.engine
 		e.mu.Lock()
@@ -189,6 +191,7 @@ func (ln *Listener) Close() error {
 
 // unbind closes the descriptor, and that of the listener that was taken over.
 func (ln *Listener) unbind() error {
+	ln.run.server.admission.remove(ln.ln)
 	err := ln.ln.Close()
 	if ln.original != nil {
 		err = errors.Join(err, ln.original.Close())

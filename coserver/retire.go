@@ -7,28 +7,27 @@ import (
 
 // Retire is for a server whose listening sockets another process serves from now on: it ends this one without ending a
 // connection. It stops listening, but every connection that it has taken from the kernel gets its handler, and all of them
-// go on until their handlers return by themselves. Retire returns nil when the last has; the server is then ended, as by
-// Shutdown. If ctx is done first it returns the error of ctx, and what is left goes on: Shutdown or Close ends it. Listen
-// and Serve take no further listener meanwhile. It is safe from any goroutine, but must not be called from a handler, which it
-// would wait for. On a server that is not started it does nothing.
+// go on, also idle ones, until their handlers return by themselves. It returns nil when the last has; the server is then ended, and
+// Serve returns. If ctx is done first, it returns the error of ctx, and what is left goes on: Shutdown or Close ends it, and until
+// then Listen and Adopt fail with ErrServerClosed. If Shutdown or Close ends connections meanwhile, it goes on waiting, or fails with
+// ErrServerClosed. Whom RegisterOnShutdown has to be called is told by Shutdown alone.
+//
+// It is safe from any goroutine, any number of times, and from a handler as Shutdown is. On a server that is not started it does
+// nothing. Sockets of ReusePort are this process's own, and whoever waits in their queues is lost when they are closed.
 func (s *Server) Retire(ctx context.Context) error {
 	r := s.current()
 	if r == nil {
 		return nil
 	}
 	for _, ln := range r.retire() {
-		select {
-		case <-ln.ln.Settled():
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := r.waitFor(ctx, ln.ln.Settled()); err != nil {
+			return err
 		}
 	}
-	select {
-	case <-r.whenEmpty():
-		return s.Shutdown(ctx) // which has nothing to wait for
-	case <-ctx.Done():
-		return ctx.Err()
+	if r.end() { // nobody is on the way any more, and so nobody is turned away
+		go r.finishWhenIdle()
 	}
+	return r.await(ctx)
 }
 
 // retire closes the listeners and returns them.
@@ -40,21 +39,6 @@ func (r *run) retire() []*Listener {
 		_ = ln.unbind() // closed before, perhaps
 	}
 	return r.listeners
-}
-
-// whenEmpty returns a channel that is closed when there is no connection.
-func (r *run) whenEmpty() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.empty == nil {
-		empty := make(chan struct{})
-		if r.count == 0 {
-			close(empty)
-			return empty
-		}
-		r.empty = empty
-	}
-	return r.empty
 }
 
 // Retire stops listening, as Close does, but loses none of the connections that were taken from the kernel: Accept gives

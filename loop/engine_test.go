@@ -192,7 +192,7 @@ func TestAcceptErrors(t *testing.T) {
 	exchange(t, old, "old")
 	for _, errno := range []syscall.Errno{
 		syscall.EMFILE, syscall.ENFILE, syscall.EMFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ECONNABORTED, syscall.EINTR,
-		syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN, syscall.EHOSTUNREACH, syscall.EINVAL,
+		syscall.EPROTO, syscall.EPERM, sys.ENONET, syscall.ENETDOWN, syscall.EHOSTUNREACH, syscall.EINVAL,
 	} {
 		next.Store(int64(errno))
 		calls.Store(0)

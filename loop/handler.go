@@ -102,5 +102,5 @@ func (ln *Listener) Start(service Service) error {
 			return
 		}
 		c.opened()
-	})
+	}, nil)
 }

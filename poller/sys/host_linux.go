@@ -3,6 +3,7 @@ package sys
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -19,6 +20,9 @@ var Host Kernel = &host{}
 
 type host struct{}
 
+// ENONET is an error that accept(2) may pass on, and that no other system has.
+const ENONET = syscall.ENONET
+
 // started is where Nanotime counts from: time.Since reads the monotonic clock without entering the kernel.
 var started = time.Now()
 
@@ -27,9 +31,36 @@ var started = time.Now()
 func (*host) Listen(network, address string) (int, net.Addr, error) {
 	config := net.ListenConfig{Control: inheritedOptions}
 	listener, err := config.Listen(context.Background(), network, address)
+	var inUse *net.OpError
+	if network == "unix" && errors.Is(err, syscall.EADDRINUSE) && errors.As(err, &inUse) && !isAbstract(address) {
+		listener, err = replaceStale(&config, address, inUse)
+	}
 	if err != nil {
 		return -1, nil, err
 	}
+	return take(listener)
+}
+
+func (*host) ListenShared(network, address string) (int, net.Addr, error) {
+	config := net.ListenConfig{Control: func(network, address string, raw syscall.RawConn) error {
+		var errno syscall.Errno
+		if err := raw.Control(func(fd uintptr) { errno = setOption(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); err != nil {
+			return err
+		}
+		if errno != 0 {
+			return os.NewSyscallError("setsockopt", errno)
+		}
+		return inheritedOptions(network, address, raw)
+	}}
+	listener, err := config.Listen(context.Background(), network, address)
+	if err != nil {
+		return -1, nil, err
+	}
+	return take(listener)
+}
+
+// take keeps a duplicate of a listener's descriptor.
+func take(listener net.Listener) (int, net.Addr, error) {
 	defer listener.Close()
 	if unixListener, ok := listener.(*net.UnixListener); ok {
 		unixListener.SetUnlinkOnClose(false) // the duplicate goes on listening at that path

@@ -17,10 +17,17 @@ var Host Kernel = &host{}
 
 type host struct{}
 
+// ENONET is no error here.
+const ENONET syscall.Errno = 0
+
 type readiness interface{}
 
 func (*host) Listen(network, address string) (int, net.Addr, error) {
 	return -1, nil, fmt.Errorf("strand: listen on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func (h *host) ListenShared(network, address string) (int, net.Addr, error) {
+	return h.Listen(network, address)
 }
 
 func (*host) Accept(int) (int, netip.AddrPort, syscall.Errno) {
