@@ -82,7 +82,7 @@ func (u *Upgrader) exec(r role) (*child, error) {
 	return c, nil
 }
 
-// passOn duplicates all the sockets, and labels them. To a successor they are offered; a worker gets no path with them.
+// passOn duplicates all the sockets, and labels them. To a successor they are offered; a worker gets no file with them.
 func (u *Upgrader) passOn(r role) (files []*os.File, labels []string, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -93,7 +93,9 @@ func (u *Upgrader) passOn(r role) (files []*os.File, labels []string, err error)
 		}
 		files = append(files, file)
 		l := s.label
-		l.owned = s.path != "" && r == successor
+		if r == worker {
+			l.file = ""
+		}
 		labels = append(labels, l.String())
 	}
 	if r == successor {

@@ -13,6 +13,7 @@ import (
 const supported = false
 
 func openInherited(int, int) ([]inherited, error) { return nil, errors.ErrUnsupported }
+func fileAt(string) string                        { return "" }
 func openControl(int) net.Conn                    { return nil }
 func peek(net.Conn, []byte) (int, error)          { return 0, errors.ErrUnsupported }
 func closeFD(int)                                 {}

@@ -36,6 +36,15 @@ func openInherited(first, count int) ([]inherited, error) {
 	return all, nil
 }
 
+// fileAt tells the file at path from any other that may come to be there, as long as it is held on to. It is empty if there is none.
+func fileAt(path string) string {
+	var stat syscall.Stat_t
+	if err := ignoringEINTR(func() error { return syscall.Lstat(path, &stat) }); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d,%d", stat.Dev, stat.Ino)
+}
+
 // modeOf asks what an open descriptor is of.
 func modeOf(fd int) (uint32, error) {
 	var stat syscall.Stat_t

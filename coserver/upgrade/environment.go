@@ -120,19 +120,16 @@ func without(environment []string) []string {
 type label struct {
 	name             string // of LISTEN_FDNAMES at first
 	network, address string // of Listen or ListenPacket
-	owned            bool   // a path of a unix socket, which is to be removed in the end
+	file             string // of a unix socket, which is to be removed in the end: see fileAt
 }
 
 // String has no colon and no control character: LISTEN_FDNAMES allows neither.
 func (l label) String() string {
 	values := url.Values{}
-	for key, value := range map[string]string{"name": l.name, "net": l.network, "addr": l.address} {
+	for key, value := range map[string]string{"name": l.name, "net": l.network, "addr": l.address, "file": l.file} {
 		if value != "" {
 			values.Set(key, value)
 		}
-	}
-	if l.owned {
-		values.Set("owned", "1")
 	}
 	return values.Encode()
 }
@@ -142,5 +139,5 @@ func parseLabel(text string) (label, error) {
 	if err != nil {
 		return label{}, fmt.Errorf("upgrade: %s: %w", variableNames, err)
 	}
-	return label{values.Get("name"), values.Get("net"), values.Get("addr"), values.Get("owned") == "1"}, nil
+	return label{values.Get("name"), values.Get("net"), values.Get("addr"), values.Get("file")}, nil
 }

@@ -100,8 +100,8 @@ func TestLabels(t *testing.T) {
 		{"", "unix", "@abstract\x00\xff"},
 		{"connection", "", ""},
 	} {
-		for _, owned := range []bool{false, true} {
-			text, same, err := upgrade.Labelled(c.name, c.network, c.address, owned)
+		for _, file := range []string{"", "2049,4711"} {
+			text, same, err := upgrade.Labelled(c.name, c.network, c.address, file)
 			require.NoError(t, err)
 			require.True(t, same, text)
 			for _, r := range text {

@@ -26,22 +26,22 @@ func ReadOffer(get func(string) string, pid int) (Offer, error) {
 }
 
 // Labelled sends a label through the form that it has in LISTEN_FDNAMES.
-func Labelled(name, network, address string, owned bool) (text string, same bool, err error) {
-	l := label{name, network, address, owned}
+func Labelled(name, network, address, file string) (text string, same bool, err error) {
+	l := label{name, network, address, file}
 	back, err := parseLabel(l.String())
 	return l.String(), back == l, err
 }
 
-// SocketPaths are the paths that are removed with the listeners of u.
-func (u *Upgrader) SocketPaths() (paths []string) {
+// Files counts the files that are removed with the listeners of u.
+func (u *Upgrader) Files() (count int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, s := range u.sockets {
-		if s.path != "" {
-			paths = append(paths, s.path)
+		if s.file != "" {
+			count++
 		}
 	}
-	return paths
+	return count
 }
 
 var _ net.Listener = (*tcpListener)(nil)

@@ -3,15 +3,18 @@ package upgrade
 import (
 	"fmt"
 	"net"
+
+	"github.com/strand-net/strand/poller/sys"
 )
 
 // Listen returns the inherited listener that was asked for by the same network and address, or that is bound to them; if there
-// is none, it binds one as net.Listen does, with its errors. It is a *net.TCPListener or *net.UnixListener in a wrapper that has
+// is none, it binds one as net.Listen does, with its errors; but the file of a unix socket that a process of the same user has left
+// behind is replaced, and no other. It is a *net.TCPListener or *net.UnixListener in a wrapper that has
 // all of its methods: [coserver.Server.Serve] takes it over, and net/http serves it. It is passed to the next process, in
 // which the same call returns it, until it is closed.
 //
-// The path of a unix socket that Listen has made is removed when the listener is closed, unless another process has taken it
-// over by then. One that was inherited from anybody else stays.
+// The file of a unix socket that Listen has made is removed when the listener is closed, unless another process has taken it
+// over by then. One that was inherited from anybody else stays, and so does whatever has taken its place.
 //
 // network is "tcp", "tcp4", "tcp6", "unix" or "unixpacket". Safe from any goroutine. While an Upgrade is under way it fails
 // with ErrInProgress, and once Exit is closed with the error of Err.
@@ -25,7 +28,7 @@ func (u *Upgrader) Listen(network, address string) (net.Listener, error) {
 		defer u.mu.Unlock()
 		return u.listener(i.listener, i.label)
 	}
-	ln, err := net.Listen(network, address)
+	ln, err := sys.Listen(new(net.ListenConfig), network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +38,11 @@ func (u *Upgrader) Listen(network, address string) (net.Listener, error) {
 		ln.Close()
 		return nil, err
 	}
-	return u.listener(ln, label{network: network, address: address, owned: true})
+	l := label{network: network, address: address}
+	if addr, ok := ln.Addr().(*net.UnixAddr); ok && isPath(addr.Name) {
+		l.file = fileAt(addr.Name)
+	}
+	return u.listener(ln, l)
 }
 
 // ListenPacket is Listen for net.ListenPacket: network is "udp", "udp4", "udp6" or "unixgram". Both processes read from

@@ -45,14 +45,13 @@ func closeInherited(all []inherited) {
 	}
 }
 
-// ownedPaths are the paths of those that nobody has claimed and that a process before this one has made.
-func ownedPaths(all []inherited) (paths []string) {
+// removeUnclaimed removes the files of those that nobody has claimed.
+func removeUnclaimed(all []inherited) {
 	for i := range all {
-		if all[i].owned && !all[i].claimed && all[i].isSocket() && isPath(all[i].addr().String()) {
-			paths = append(paths, all[i].addr().String())
+		if i := &all[i]; i.isSocket() && !i.claimed {
+			removeFile(i.addr().String(), i.file)
 		}
 	}
-	return paths
 }
 
 // conn is what package net's listeners and packet connections have in common.
@@ -67,12 +66,10 @@ type socket struct {
 	upgrader *Upgrader
 	conn     conn
 
-	// Protected by upgrader.mu.
-	path   string // to be removed when the socket is closed; empty if it is none of ours, or not ours any more
-	closed bool
+	closed bool // protected by upgrader.mu, as is label.file: it is not ours any more when it is another process's
 }
 
-// close ends the socket by closeConn. A path that is ours goes with it, unless a process that is being started has the
+// close ends the socket by closeConn. A file that is ours goes with it, unless a process that is being started has the
 // socket too: then it is that one's if it becomes ready.
 func (s *socket) close(closeConn func() error) error {
 	u := s.upgrader
@@ -82,7 +79,7 @@ func (s *socket) close(closeConn func() error) error {
 		s.closed = true
 		u.sockets = slices.DeleteFunc(u.sockets, func(other *socket) bool { return other == s })
 		if !u.isOffered(s) {
-			s.removePath()
+			s.removeFile()
 		}
 	}
 	return closeConn()
@@ -98,9 +95,17 @@ func (u *Upgrader) closeSockets() {
 	}
 }
 
-func (s *socket) removePath() {
-	if s.path != "" {
-		_ = os.Remove(s.path) // as package net does: it may have been removed
+// removeFile comes before the descriptor is closed: until then the kernel holds on to the file, and nobody else's can be taken for it.
+func (s *socket) removeFile() {
+	if ln, ok := s.conn.(*net.UnixListener); ok {
+		removeFile(ln.Addr().String(), s.file)
+	}
+}
+
+// removeFile removes a file, if it is still that one.
+func removeFile(path, file string) {
+	if file != "" && fileAt(path) == file {
+		_ = os.Remove(path)
 	}
 }
 
@@ -120,14 +125,14 @@ type unixListener struct {
 
 func (l *unixListener) Close() error { return l.socket.close(l.UnixListener.Close) }
 
-// SetUnlinkOnClose says whether the path is removed when the listener is closed for good. Without it that is so if Listen, of
-// this process or of one before it, has made the path.
+// SetUnlinkOnClose says whether the file is removed when the listener is closed for good. Without it that is so if Listen, of
+// this process or of one before it, has made the file.
 func (l *unixListener) SetUnlinkOnClose(unlink bool) {
 	l.socket.upgrader.mu.Lock()
 	defer l.socket.upgrader.mu.Unlock()
-	l.socket.path = ""
+	l.socket.file = ""
 	if name := l.UnixListener.Addr().String(); unlink && isPath(name) {
-		l.socket.path = name
+		l.socket.file = fileAt(name)
 	}
 }
 
@@ -152,33 +157,29 @@ func isPath(name string) bool { return name != "" && name[0] != '@' }
 func (u *Upgrader) listener(ln net.Listener, l label) (net.Listener, error) {
 	switch ln := ln.(type) {
 	case *net.TCPListener:
-		return &tcpListener{ln, u.add(ln, l, "")}, nil
+		return &tcpListener{ln, u.add(ln, l)}, nil
 	case *net.UnixListener:
 		ln.SetUnlinkOnClose(false) // from now on the socket does it
-		path := ""
-		if name := ln.Addr().String(); l.owned && isPath(name) {
-			path = name
-		}
-		return &unixListener{ln, u.add(ln, l, path)}, nil
+		return &unixListener{ln, u.add(ln, l)}, nil
 	}
 	ln.Close()
 	return nil, fmt.Errorf("upgrade: a %T cannot be passed on", ln)
 }
 
-// packetConn is listener for a packet connection. Package net removes no path of one, so neither does this.
+// packetConn is listener for a packet connection. Package net removes no file of one, so neither does this.
 func (u *Upgrader) packetConn(conn net.PacketConn, l label) (net.PacketConn, error) {
 	switch conn := conn.(type) {
 	case *net.UDPConn:
-		return &udpConn{conn, u.add(conn, l, "")}, nil
+		return &udpConn{conn, u.add(conn, l)}, nil
 	case *net.UnixConn:
-		return &unixConn{conn, u.add(conn, l, "")}, nil
+		return &unixConn{conn, u.add(conn, l)}, nil
 	}
 	conn.Close()
 	return nil, fmt.Errorf("upgrade: a %T cannot be passed on", conn)
 }
 
-func (u *Upgrader) add(c conn, l label, path string) *socket {
-	s := &socket{label: l, upgrader: u, conn: c, path: path}
+func (u *Upgrader) add(c conn, l label) *socket {
+	s := &socket{label: l, upgrader: u, conn: c}
 	u.sockets = append(u.sockets, s)
 	return s
 }

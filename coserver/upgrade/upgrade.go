@@ -172,10 +172,10 @@ func (u *Upgrader) Ready() error {
 
 func (u *Upgrader) becomeReady() error {
 	u.mu.Lock()
-	nobodys := ownedPaths(u.inherited)
-	closeInherited(u.inherited)
+	unclaimed := u.inherited
 	u.inherited = nil
 	u.mu.Unlock()
+	closeInherited(unclaimed)
 	if u.parent != nil && !u.parent.ready() && u.role == worker {
 		u.end(ErrOrphaned)
 		return ErrOrphaned
@@ -186,9 +186,7 @@ func (u *Upgrader) becomeReady() error {
 		return u.err
 	}
 	u.ready = true
-	for _, path := range nobodys { // they are this process's now, and nobody will listen there
-		_ = os.Remove(path)
-	}
+	removeUnclaimed(unclaimed) // the files are this process's now, and nobody will listen there
 	switch u.role {
 	case alone:
 		notify("READY=1")
@@ -276,7 +274,7 @@ func (u *Upgrader) Upgrade(ctx context.Context) error {
 	if err != nil {
 		for _, s := range u.offered { // what was closed meanwhile stays closed
 			if s.closed {
-				s.removePath()
+				s.removeFile()
 			}
 		}
 		if u.err == nil {
@@ -313,7 +311,7 @@ func (u *Upgrader) begin(ctx context.Context) (context.Context, error) {
 // isOffered reports whether a process that is being started has s. u.mu must be held.
 func (u *Upgrader) isOffered(s *socket) bool { return slices.Contains(u.offered, s) }
 
-// handOver lets c go on, which is ready, and closes Exit. It is the moment in which the paths of the sockets change hands.
+// handOver lets c go on, which is ready, and closes Exit. It is the moment in which the files of the sockets change hands.
 func (u *Upgrader) handOver(ctx context.Context, c *child) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -325,7 +323,7 @@ func (u *Upgrader) handOver(ctx context.Context, c *child) error {
 		return err
 	}
 	for _, s := range u.offered {
-		s.path = ""
+		s.file = ""
 	}
 	notify(fmt.Sprintf("MAINPID=%d\nREADY=1", c.pid()))
 	c.release()

@@ -3,7 +3,6 @@ package sys
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -30,11 +29,7 @@ var started = time.Now()
 // and keeps a duplicate of the descriptor. Options of the listening socket are inherited by what it accepts (tcp(7)).
 func (*host) Listen(network, address string) (int, net.Addr, error) {
 	config := net.ListenConfig{Control: inheritedOptions}
-	listener, err := config.Listen(context.Background(), network, address)
-	var inUse *net.OpError
-	if network == "unix" && errors.Is(err, syscall.EADDRINUSE) && errors.As(err, &inUse) && !isAbstract(address) {
-		listener, err = replaceStale(&config, address, inUse)
-	}
+	listener, err := Listen(&config, network, address)
 	if err != nil {
 		return -1, nil, err
 	}

@@ -26,6 +26,16 @@ const (
 	lockPause    = 5 * time.Millisecond
 )
 
+// Listen is the Listen of config, but for such a file.
+func Listen(config *net.ListenConfig, network, address string) (net.Listener, error) {
+	listener, err := config.Listen(context.Background(), network, address)
+	var inUse *net.OpError
+	if network == "unix" && errors.Is(err, syscall.EADDRINUSE) && errors.As(err, &inUse) && !isAbstract(address) {
+		return replaceStale(config, address, inUse)
+	}
+	return listener, err
+}
+
 // replaceStale listens at a path where there is something: if that is the socket of a process of ours that is gone. inUse is the
 // error that bind has failed with.
 func replaceStale(config *net.ListenConfig, path string, inUse *net.OpError) (net.Listener, error) {
