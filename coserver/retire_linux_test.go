@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -84,6 +85,73 @@ func TestRetireGivesUp(t *testing.T) {
 	require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
 }
 
+// A handler may retire its own server: it goes on when all others have returned.
+func TestRetireFromAHandler(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		leak.Check(t)
+		s := &coserver.Server{Carrier: carrier}
+		results := make(chan error, 1)
+		s.Handler = func(c *coserver.Conn) error {
+			line, err := c.ReadSlice('\n')
+			if err != nil || string(line) != "stop\n" {
+				_, _ = c.Write(line)
+				return echoLine(c)
+			}
+			results <- s.Retire(context.Background())
+			_, err = c.Write([]byte("stopped"))
+			return err
+		}
+		addr, served := startServing(t, s)
+		other, stopper := dial(t, addr), dial(t, addr)
+		exchange(t, other, "before\n")
+		_, err := io.WriteString(stopper, "stop\n")
+		require.NoError(t, err)
+		refused(t, addr)
+		exchange(t, other, "left alone\n")
+		require.Empty(t, results)
+		require.NoError(t, other.Close())
+		require.NoError(t, receive(t, results))
+		all, err := io.ReadAll(stopper)
+		require.NoError(t, err)
+		require.Equal(t, "stopped", string(all))
+		require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+	})
+}
+
+// Retire at odd times: before Serve, beside Shutdown and Close, and before the server is started again.
+func TestRetireAtOddTimes(t *testing.T) {
+	leak.Check(t)
+	s := &coserver.Server{Handler: echoNext}
+	require.NoError(t, s.Retire(t.Context())) // not started
+	for _, end := range []func(context.Context) error{s.Retire, s.Shutdown, func(context.Context) error { return s.Close() }} {
+		ln, err := s.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, s.Retire(t.Context()))
+		require.ErrorIs(t, s.Serve(ln), coserver.ErrServerClosed)
+
+		addr, served := startServing(t, s)
+		c := dial(t, addr)
+		exchange(t, c, "hello")
+		retired := make(chan error, 1)
+		go func() { retired <- s.Retire(context.Background()) }()
+		refused(t, addr)
+		_, err = s.Listen("tcp", "127.0.0.1:0")
+		require.ErrorIs(t, err, coserver.ErrServerClosed)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		err = end(ctx) // Retire gives up; Shutdown ends c, which is idle; Close ends it too
+		cancel()
+		if err != nil {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			exchange(t, c, "still there")
+			require.NoError(t, c.Close())
+		}
+		if err = receive(t, retired); err != nil {
+			require.ErrorIs(t, err, coserver.ErrServerClosed)
+		}
+		require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+	}
+}
+
 // successor is another listener on the same socket, as another process has it.
 func successor(t *testing.T, ln net.Listener) net.Listener {
 	t.Helper()
@@ -146,7 +214,7 @@ func TestRetireLosesNobody(t *testing.T) {
 			return &handlers{s, adopted}
 		}
 	}
-	for name, start := range map[string]func(t *testing.T, ln net.Listener) generation{
+	starts := map[string]func(t *testing.T, ln net.Listener) generation{
 		"inline":  server(coserver.Inline),
 		"channel": server(coserver.Channel),
 		"accept": func(t *testing.T, ln net.Listener) generation {
@@ -154,11 +222,17 @@ func TestRetireLosesNobody(t *testing.T) {
 			require.NoError(t, err)
 			return &acceptor{ln: adopted, ended: make(chan struct{})}
 		},
-	} {
+	}
+	for _, name := range []string{"tcp inline", "tcp channel", "tcp accept", "unix inline", "unix channel", "unix accept"} {
 		t.Run(name, func(t *testing.T) {
 			leak.Check(t)
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			network, kind, _ := strings.Cut(name, " ")
+			start := starts[kind]
+			ln, err := net.Listen(network, address(t, network))
 			require.NoError(t, err)
+			if ln, ok := ln.(*net.UnixListener); ok {
+				ln.SetUnlinkOnClose(false)
+			}
 			addr := ln.Addr()
 			var over atomic.Bool
 			var visits atomic.Int64

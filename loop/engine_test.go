@@ -80,38 +80,6 @@ func TestListenerClose(t *testing.T) {
 	exchange(t, c, "after")
 }
 
-// A closed listener is settled when the last connection that it had accepted has been given to its loop, and not before.
-func TestListenerSettles(t *testing.T) {
-	e := newEngine(t, loop.Config{Loops: 2})
-	var open atomic.Int64
-	ln := startService(t, e, "tcp", loop.Service{Handler: callbacks{open: func(*loop.Conn) { open.Add(1) }, data: echo}}) // of loop 0
-	busy, blocked := make(chan struct{}), make(chan struct{})
-	release := sync.OnceFunc(func() { close(blocked) })
-	t.Cleanup(release)
-	e.Loop(1).Post(runner(func() {
-		close(busy)
-		<-blocked
-	}))
-	receive(t, busy)
-	exchange(t, dial(t, ln.Addr()), "loop 0")
-	late := dial(t, ln.Addr())                                // to loop 1, which has fewer
-	exchange(t, dial(t, ln.Addr()), "loop 0, and after that") // has been accepted
-	require.NoError(t, ln.Close())
-	select {
-	case <-ln.Settled():
-		require.Fail(t, "a connection is on its way")
-	default:
-	}
-	release()
-	receive(t, ln.Settled())
-	require.Equal(t, int64(3), open.Load())
-	exchange(t, late, "loop 1")
-
-	never := startService(t, e, "tcp", loop.Service{Handler: callbacks{}})
-	require.NoError(t, never.Close())
-	receive(t, never.Settled())
-}
-
 func TestUnixSocketFileIsRemoved(t *testing.T) {
 	e := newEngine(t, loop.Config{})
 	ln := startService(t, e, "unix", loop.Service{Handler: callbacks{data: echo}})
