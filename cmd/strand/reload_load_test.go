@@ -4,10 +4,12 @@ package main_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -29,11 +31,13 @@ type traffic struct {
 	thought  time.Duration // that those spend between two messages at most
 	reloads  int
 	gap      time.Duration // between reloads
+	least    float64       // visits a second, or it has been no heavy load
 }
 
 func chosenTraffic() traffic {
 	if *manyReloads {
-		return traffic{visitors: 30, pause: 25 * time.Millisecond, staying: 500, thought: 100 * time.Millisecond, reloads: 20, gap: 300 * time.Millisecond}
+		return traffic{visitors: 30, pause: 25 * time.Millisecond, staying: 500, thought: 100 * time.Millisecond, reloads: 20, gap: 300 * time.Millisecond,
+			least: 1000}
 	}
 	return traffic{visitors: 4, pause: time.Millisecond, staying: 20, thought: 20 * time.Millisecond, reloads: 3, gap: 20 * time.Millisecond}
 }
@@ -107,6 +111,52 @@ func startClients(t *testing.T, addr string, flow traffic) *clients {
 	return c
 }
 
+// startSecretly is startClients for TLS, with fewer of them: a handshake costs as much as many visits.
+func startSecretly(t *testing.T, addr string, flow traffic, config *tls.Config) *clients {
+	const costly = 10
+	c := newClients()
+	exchanges := func(count int, thought time.Duration) error {
+		dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: patience}, Config: config}
+		conn, err := dialer.Dial("tcp", addr)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		for range count {
+			if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+				return err
+			}
+			text, back := make([]byte, 100), make([]byte, 100)
+			for i := range text {
+				text[i] = byte(rand.IntN(256))
+			}
+			if _, err := conn.Write(text); err != nil {
+				return err
+			}
+			if _, err := io.ReadFull(conn, back); err != nil || !bytes.Equal(text, back) {
+				return errors.Join(err, errWrong)
+			}
+			c.messages.Add(1)
+			select {
+			case <-c.over:
+				return nil
+			case <-time.After(rand.N(thought)):
+			}
+		}
+		return nil
+	}
+	for range max(1, flow.visitors/costly) {
+		c.every(t, flow.pause, func(int) error {
+			c.visits.Add(1)
+			return exchanges(2, time.Millisecond)
+		})
+	}
+	for range flow.staying / costly {
+		c.every(t, time.Millisecond, func(int) error { return exchanges(20, flow.thought) })
+	}
+	return c
+}
+
 // startRequests is startClients for HTTP: the requests of each come on one connection for as long as that lasts. A POST that has no
 // answer is not repeated.
 func startRequests(t *testing.T, addr string, flow traffic) *clients {
@@ -146,38 +196,53 @@ func (c *clients) stop() {
 // While processes take over from each other, no client is refused and no exchange is cut: neither of short connections, at
 // whatever moment they come, nor of those that stay.
 func TestReloadUnderLoad(t *testing.T) {
-	flow := chosenTraffic()
+	certificate, config := certificate(t)
 	for _, args := range []string{
 		"--engine net", "--engine loop", "--engine coserver --carrier inline", "--engine coserver --carrier channel",
-		"--engine net --proto http", "--engine coserver --proto http",
+		"--engine net --proto http", "--engine coserver --proto http", "--tls",
 		"--procs 2", "--procs 2 --proto http",
 	} {
 		t.Run(args, func(t *testing.T) {
-			r := serveReloadable(t, append([]string{"--drain", "1h"}, strings.Fields(args)...)...)
-			start := startClients
-			if strings.Contains(args, "http") {
-				start = startRequests
+			flow := chosenTraffic()
+			start := func(addr string) *clients { return startClients(t, addr, flow) }
+			flags := strings.Fields(args)
+			switch {
+			case strings.Contains(args, "http"):
+				start = func(addr string) *clients { return startRequests(t, addr, flow) }
+			case args == "--tls":
+				flags, flow.least = certificate, 0
+				start = func(addr string) *clients { return startSecretly(t, addr, flow, config) }
 			}
-			c := start(t, r.addr, flow)
+			r := serveReloadable(t, append([]string{"--drain", "1h"}, flags...)...)
+			c := start(r.addr)
+			c.someCome(t)
 			for range flow.reloads {
-				before := c.visits.Load()
-				require.Eventually(t, func() bool { return c.visits.Load() > before+20 || t.Failed() }, patience, time.Millisecond, "clients come")
 				<-time.After(flow.gap)
 				if strings.Contains(args, "--procs") {
 					r.reloadWorkers(t, 2)
 				} else {
 					r.reload(t, syscall.SIGHUP)
 				}
+				c.someCome(t)
 				if t.Failed() {
 					break
 				}
 			}
-			before := c.visits.Load()
-			require.Eventually(t, func() bool { return c.visits.Load() > before+20 || t.Failed() }, patience, time.Millisecond, "clients come")
+			took := time.Since(c.began)
+			rate := float64(c.visits.Load()) / took.Seconds()
 			c.stop()
-			t.Logf("%d reloads in %v, %d short connections or requests, %d messages", flow.reloads, time.Since(c.began).Round(time.Millisecond),
-				c.visits.Load(), c.messages.Load())
+			t.Logf("%d reloads in %v, %d short connections or requests (%.0f a second), %d messages", flow.reloads, took.Round(time.Millisecond),
+				c.visits.Load(), rate, c.messages.Load())
+			if rate < flow.least {
+				t.Errorf("the load was not what it is to be, %.0f a second: the machine is too busy", flow.least)
+			}
 			r.end(t)
 		})
 	}
+}
+
+// someCome waits until some clients have come.
+func (c *clients) someCome(t *testing.T) {
+	before := c.visits.Load()
+	require.Eventually(t, func() bool { return c.visits.Load() > before+20 || t.Failed() }, patience, time.Millisecond, "clients come")
 }

@@ -94,6 +94,9 @@ func (r *reloadable) reload(t *testing.T, sig syscall.Signal) {
 	r.pid = next
 }
 
+// apart is what an engine says when handlers that compute (handshakes do), or the machine, are slow.
+var apart = regexp.MustCompile(`(?m)^.* WARN handlers keep their loops for long: .*$`)
+
 // end ends the process that serves, and wants all to be gone then, and to have said nothing but what is expected of them.
 func (r *reloadable) end(t *testing.T, said ...string) {
 	t.Helper()
@@ -105,7 +108,7 @@ func (r *reloadable) end(t *testing.T, said ...string) {
 	require.True(t, r.first.ProcessState.Success(), "%v: %v", r.first.ProcessState, r)
 	_, err := net.Dial("tcp", r.addr)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
-	rest := reloaded.ReplaceAllString(r.String(), "")
+	rest := apart.ReplaceAllString(reloaded.ReplaceAllString(r.String(), ""), "")
 	for _, words := range said {
 		require.Contains(t, rest, words)
 		rest = regexp.MustCompile(`(?m)^.*`+regexp.QuoteMeta(words)+`.*$`).ReplaceAllString(rest, "")
