@@ -68,6 +68,25 @@ func TestProcsDrain(t *testing.T) {
 	require.Error(t, err)
 }
 
+// A service manager sends SIGTERM to all the processes of a service, and the one that watches over the others sends it to them, too:
+// that is no second one.
+func TestProcsTerminatedTogether(t *testing.T) {
+	r := serveReloadable(t, "--engine", "net", "--procs", "2", "--drain", "1h")
+	r.others = r.workers(t, 2)
+	conn := r.dial(t)
+	require.NoError(t, syscall.Kill(r.pid, syscall.SIGTERM))
+	for range 2 {
+		for _, pid := range r.others {
+			_ = syscall.Kill(pid, syscall.SIGTERM) // one of them has no connection, and may have ended
+		}
+		require.Eventually(t, (&serving{addr: r.addr}).refuses, patience, time.Millisecond)
+	}
+	exchange(t, conn)
+	require.NoError(t, conn.Close())
+	require.NoError(t, r.first.Wait())
+	require.Empty(t, slices.DeleteFunc(r.others, gone))
+}
+
 // What a terminal sends to all the processes in its foreground counts once.
 func TestProcsInterrupt(t *testing.T) {
 	cmd := exec.Command(strand, serveArgs([]string{"--engine", "net", "--procs", "2", "--drain", "1h"})...)

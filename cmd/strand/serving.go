@@ -18,6 +18,10 @@ import (
 func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server) error {
 	// Before it is ready, and before the line is printed: who has read it may send a signal at once.
 	ends, reloads := c.signals()
+	force := ends
+	if u.IsWorker() {
+		force = nil // that is for its supervisor: a service manager sends a signal to both, and the supervisor another
+	}
 	// Before anybody is accepted: until it has taken note, the process whose place this one takes may give up on this one.
 	if err := u.Ready(); err != nil {
 		return errors.Join(err, srv.Close())
@@ -39,7 +43,7 @@ func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server) error {
 			return err
 		case <-ends:
 			u.Stop()
-			return errors.Join(c.drain(srv, ends), <-served)
+			return errors.Join(c.drain(srv, force), <-served)
 		case <-reloads:
 			if !u.IsWorker() { // its supervisor does it
 				go func() {
@@ -56,7 +60,7 @@ func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server) error {
 				// New connections come to another process. The others are left alone for some time, and what is left then is for drain.
 				_ = untilForced(c.Drain, ends, srv.Retire)
 			}
-			return errors.Join(c.drain(srv, ends), <-served)
+			return errors.Join(c.drain(srv, force), <-served)
 		}
 	}
 }
@@ -79,12 +83,12 @@ func report(format string, args ...any) {
 }
 
 // drain ends the server gently for as long as the drain limit and the user's patience last.
-func (c *serveCommand) drain(srv server.Server, ends <-chan os.Signal) error {
-	return untilForced(c.Drain, ends, srv.Shutdown)
+func (c *serveCommand) drain(srv server.Server, force <-chan os.Signal) error {
+	return untilForced(c.Drain, force, srv.Shutdown)
 }
 
 // untilForced calls end with a context that ends with the limit, or with a signal.
-func untilForced(limit time.Duration, ends <-chan os.Signal, end func(context.Context) error) error {
+func untilForced(limit time.Duration, force <-chan os.Signal, end func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -92,7 +96,7 @@ func untilForced(limit time.Duration, ends <-chan os.Signal, end func(context.Co
 	var err error
 	select {
 	case err = <-ended:
-	case <-ends:
+	case <-force:
 		cancel()
 		err = <-ended
 	}
