@@ -1,5 +1,6 @@
 // Package upgrade replaces a running server by a new process, and loses no client by it: the listening sockets are passed on, so
-// there is always somebody who listens, and one queue for those who come.
+// there is always somebody who listens, and one queue for those who come. (A new handler or certificate needs no new process:
+// coserver.Server.SetHandler, coserver.Server.SetTLSConfig.)
 //
 //	u, err := upgrade.New(upgrade.Options{})
 //	ln, err := u.Listen("tcp", ":7000") // inherited, or bound
@@ -9,9 +10,11 @@
 //	for {
 //		select {
 //		case <-hangups: // SIGHUP, for example
-//			if err := u.Upgrade(ctx); err != nil {
-//				log.Print(err) // this process goes on
-//			}
+//			go func() {
+//				if err := u.Upgrade(ctx); err != nil {
+//					log.Print(err) // this process goes on
+//				}
+//			}()
 //		case <-u.Exit():
 //			server.Retire(ctx) // the others come to the new process
 //			server.Shutdown(ctx)
@@ -30,7 +33,7 @@
 // Both processes have the same socket, and the queue of connections that nobody has accepted yet belongs to the socket: when
 // the old process closes its descriptor, the new one finds them. What the old one has accepted it must serve. So it should not
 // end connections only because they are idle: a client that has just connected has not sent anything yet.
-// [coserver.Server.Retire] waits until connections end by themselves; Shutdown after it ends what is left. A [net/http.Server] should
+// coserver.Server.Retire waits until connections end by themselves; Shutdown after it ends what is left. A [net/http.Server] should
 // answer with Connection: close from then on, and be shut down some seconds later.
 //
 // A [Supervisor] runs several processes on one socket, starts those again that fall, and replaces them one after the other. It
@@ -50,7 +53,8 @@
 // sh -c 'LISTEN_PID=$$ exec program'; but it is not ready before it says so to its parent.
 //
 // If NOTIFY_SOCKET is set, the service manager is told by sd_notify(3) when the process is ready, is being replaced (with the
-// MAINPID of the new one) and stops. Units of Type=notify and Type=notify-reload both work.
+// MAINPID of the new one) and stops. Units of Type=notify and Type=notify-reload both work. WATCHDOG_PID follows, too
+// (sd_watchdog_enabled(3)).
 //
 // On systems other than unix, Listen binds, and Upgrade fails with [errors.ErrUnsupported].
 package upgrade

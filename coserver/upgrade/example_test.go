@@ -121,7 +121,11 @@ func ExampleSupervisor() {
 			if sig == syscall.SIGTERM {
 				break
 			}
-			go s.Reload(context.Background())
+			go func() {
+				if err := s.Reload(context.Background()); err != nil {
+					log.Print(err) // those that are left go on
+				}
+			}()
 		}
 		u.Stop()
 		s.Stop(context.Background()) // which sends SIGTERM to the workers, and waits for them

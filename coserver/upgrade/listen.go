@@ -10,7 +10,7 @@ import (
 // Listen returns the inherited listener that was asked for by the same network and address, or that is bound to them; if there
 // is none, it binds one as net.Listen does, with its errors; but the file of a unix socket that a process of the same user has left
 // behind is replaced, and no other. It is a *net.TCPListener or *net.UnixListener in a wrapper that has
-// all of its methods: [coserver.Server.Serve] takes it over, and net/http serves it. It is passed to the next process, in
+// all of its methods: coserver.Server.Serve takes it over, and net/http serves it. It is passed to the next process, in
 // which the same call returns it, until it is closed.
 //
 // The file of a unix socket that Listen has made is removed when the listener is closed, unless another process has taken it

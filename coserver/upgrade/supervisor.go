@@ -18,7 +18,8 @@ const (
 
 // Supervisor keeps a number of worker processes serving the same sockets: those of its Upgrader. A worker finds them by
 // the same calls of Listen; all of them accept from one queue, which is there also while none of them is. One that ends by itself
-// is started again. Workers must not outlive the supervisor: in theirs, Exit is closed when it is gone.
+// is started again. Workers must not outlive the supervisor: in theirs, Exit is closed when it is gone. What limits a server, such as
+// coserver.Server.MaxConns, limits each worker.
 //
 // Fields must not be changed after Start.
 type Supervisor struct {
@@ -214,8 +215,9 @@ func (s *Supervisor) isStopping() bool {
 }
 
 // Stop closes the sockets, so that new clients are refused as soon as no worker listens, tells all workers to end (SIGTERM), and
-// returns when the last one has. If ctx is done first it kills what is left, and returns the error of ctx when it is gone. A second
-// call waits too. Before Start it does nothing. Safe from any goroutine.
+// returns when the last one has. A service manager that sends SIGTERM to all processes of a service does so besides: to a worker a
+// second one should mean nothing. If ctx is done first, Stop kills what is left, and returns the error of ctx when it is gone. A
+// second call waits too. Before Start it does nothing. Safe from any goroutine.
 func (s *Supervisor) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	started := s.slots != nil
