@@ -87,8 +87,9 @@ type Upgrader struct {
 }
 
 // New takes what was passed to this process by the variables of the protocol and unsets them; so the first New of a process
-// has it, and a second finds nothing. Variables that are meant for another process are unset and otherwise ignored. It fails
-// if they contradict themselves, if options do, or with ErrOrphaned in a worker whose Supervisor is gone.
+// has it, and a second finds nothing. Variables that are meant for another process are unset and otherwise ignored. What neither
+// listens nor takes packets stays open for whoever knows its number, but no child gets it. New fails if the
+// variables contradict themselves, if options do, or with ErrOrphaned in a worker whose Supervisor is gone.
 func New(options Options) (*Upgrader, error) {
 	if err := options.fill(); err != nil {
 		return nil, err
