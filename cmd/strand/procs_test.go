@@ -26,16 +26,18 @@ func (r *reloadable) workers(t *testing.T, count int) []int {
 	return living
 }
 
-// reloadWorkers has all workers replaced, and waits until there are as many others.
+// reloadWorkers has all workers replaced, and waits until as many others serve.
 func (r *reloadable) reloadWorkers(t *testing.T, count int) {
 	t.Helper()
 	before := slices.DeleteFunc(childrenOf(r.pid), gone)
 	require.NoError(t, syscall.Kill(r.pid, syscall.SIGHUP))
 	r.others = append(r.others, before...)
+	r.reloads++
 	require.Eventually(t, func() bool {
-		others := slices.DeleteFunc(childrenOf(r.pid), func(pid int) bool { return slices.Contains(before, pid) || gone(pid) })
-		return len(others) == count || t.Failed()
+		return len(reloaded.FindAllString(r.String(), -1)) == r.reloads || t.Failed()
 	}, patience, time.Millisecond, "%v", r)
+	others := slices.DeleteFunc(childrenOf(r.pid), func(pid int) bool { return slices.Contains(before, pid) || gone(pid) })
+	require.Len(t, others, count)
 }
 
 // Several processes serve one address, and end as one.
