@@ -260,6 +260,31 @@ func TestScansFillNoLog(t *testing.T) {
 	exchange(t, dialTLS(t, addr, clientTLS()), "served")
 }
 
+// faults.md X5: handlers that fail, as many as there are and in whatever way, fill no log: a line of each kind in a second says how
+// many it stands for.
+func TestFailuresFillNoLog(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		var log lockedBuffer
+		var c crowd
+		s := crowded(carrier, &c)
+		s.OnError, s.Logger = nil, slog.New(slog.NewTextHandler(&log, nil))
+		addr := start(t, s, "tcp")
+		begin := time.Now()
+		for range 50 {
+			for _, end := range "egp" { // an error, Goexit, a panic
+				_, err := visitByte(addr, byte(end))
+				require.NoError(t, err)
+			}
+		}
+		eventually(t, func() bool { return s.Stats().Active == 0 }, "a connection is left")
+		most := 1 + int(time.Since(begin)/time.Second)
+		require.LessOrEqual(t, strings.Count(log.String(), "connection ended"), 2*most)
+		require.Contains(t, log.String(), `error="test error"`)
+		require.EqualValues(t, 50, s.Stats().HandlerErrors)
+		require.EqualValues(t, 100, s.Stats().Panics)
+	})
+}
+
 // lockedBuffer is a buffer that several goroutines may use.
 type lockedBuffer struct {
 	mu     sync.Mutex
