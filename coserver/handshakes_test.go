@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -23,9 +24,18 @@ const hello = "\x16\x03\x01\x02\x00\x01"
 // crowdedHandshakes is a server of TLS that counts the handshakes under way, each of which takes a while.
 func crowdedHandshakes(carrier coserver.Carrier, c *crowd) *coserver.Server {
 	config := serverTLS()
-	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		c.enter()
 		defer c.leave()
+		switch hello.ServerName {
+		case "panic.test":
+			panic(errTest)
+		case "goexit.test":
+			runtime.Goexit()
+		case "block.test": // its loop goes on without it
+			time.Sleep(3 * time.Millisecond)
+			return nil, nil
+		}
 		return nil, coserver.Sleep(context.Background(), time.Millisecond)
 	}
 	return &coserver.Server{Handler: echoNext, Carrier: carrier, TLSConfig: config, OnError: func(*coserver.Conn, error) {}}
@@ -48,7 +58,7 @@ func TestMaxHandshakes(t *testing.T) {
 						return
 					}
 					raw.SetDeadline(time.Now().Add(patience))
-					switch (i + j) % 6 {
+					switch (i + j) % 9 {
 					case 0: // gives up in the middle
 						io.WriteString(raw, hello)
 					case 1: // the same, by a reset
@@ -57,8 +67,18 @@ func TestMaxHandshakes(t *testing.T) {
 					case 2: // is none of TLS
 						io.WriteString(raw, "GET / HTTP/1.1\r\n\r\n")
 						io.Copy(io.Discard, raw)
+					case 3, 4: // meets a server that falls
+						config := clientTLS()
+						config.ServerName = []string{"panic.test", "goexit.test"}[(i+j)%9-3]
+						if tls.Client(raw, config).Handshake() == nil {
+							t.Error("the handshake has not failed")
+						}
 					default:
-						client := tls.Client(raw, clientTLS())
+						config := clientTLS()
+						if (i+j)%9 == 5 {
+							config.ServerName, config.InsecureSkipVerify = "block.test", true
+						}
+						client := tls.Client(raw, config)
 						if noError(t, client.Handshake()) {
 							one := []byte("x")
 							_, err := client.Write(one)
@@ -74,6 +94,7 @@ func TestMaxHandshakes(t *testing.T) {
 		all.Wait()
 		require.LessOrEqual(t, c.most.Load(), int64(most))
 		require.Positive(t, s.Stats().HandshakeErrors)
+		require.Positive(t, s.Stats().Panics)
 		require.Zero(t, s.Stats().HandlerErrors)
 
 		// Each turn is free again, and none more.
