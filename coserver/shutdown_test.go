@@ -13,6 +13,7 @@ import (
 
 	"github.com/strand-net/strand/coserver"
 	"github.com/strand-net/strand/poller/pollertest/leak"
+	"github.com/strand-net/strand/poller/pollertest/steady"
 )
 
 // startServing is start for a test that ends the server itself. served gets what Serve returns.
@@ -334,13 +335,13 @@ func TestRegisterOnShutdownTellsHandlers(t *testing.T) {
 // nothing.
 func TestRestartsBesideAnother(t *testing.T) {
 	rounds, restarts, clients, period, pause := 1, 24, 20, 2*time.Millisecond, time.Duration(0)
-	if *long {
+	if steady.Long() {
 		rounds, restarts, clients, period, pause = 5, 40, 1000, 200*time.Millisecond, 50*time.Millisecond
 	}
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		engine := newEngine(t, coserver.EngineConfig{Loops: 2})
 		other := start(t, &coserver.Server{Engine: engine, Carrier: carrier, Handler: echoRead}, "tcp")
-		steady := startSteady(t, other, clients, period)
+		others := steady.Start(t, other, clients, period)
 		s := &coserver.Server{Engine: engine, Carrier: carrier, Handler: echoNext, MaxConns: 10, IdleTimeout: time.Hour}
 		restart := func(end func() error, ended func(*testing.T, net.Conn)) {
 			addr, served := startServing(t, s)
@@ -352,13 +353,13 @@ func TestRestartsBesideAnother(t *testing.T) {
 			eventually(t, func() bool { return s.Stats().Active == 0 }, "a handler is left")
 			time.Sleep(pause) // for a rate that leaves the machine something to do
 		}
-		alone, disturbed := steady.compare(rounds, time.Duration(restarts)*(pause+2*time.Millisecond), func() {
+		alone, disturbed := others.Compare(rounds, time.Duration(restarts)*(pause+2*time.Millisecond), func() {
 			for range restarts / 2 {
 				restart(func() error { return s.Shutdown(t.Context()) }, expectEOF)
 				restart(s.Close, expectEnd)
 			}
 		})
-		requireWithin(t, 1.2, alone, disturbed)
+		steady.Within(t, 1.2, alone, disturbed)
 		require.EqualValues(t, rounds*restarts, s.Stats().Accepted)
 	})
 }

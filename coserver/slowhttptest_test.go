@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/strand-net/strand/coserver"
+	"github.com/strand-net/strand/poller/pollertest/steady"
 )
 
 var slowhttptest = flag.String("slowhttptest", "", "the slowhttptest(1) that TestSlowHTTPTest is to use")
@@ -35,15 +36,15 @@ func TestSlowHTTPTest(t *testing.T) {
 		t.Run(attack.name, func(t *testing.T) {
 			s := &coserver.Server{Handler: plainHTTP, IdleTimeout: limit, ReadTimeout: limit, WriteTimeout: limit}
 			addr := start(t, s, "tcp")
-			steady := startSteady(t, addr, 200, 50*time.Millisecond)
+			others := steady.Start(t, addr, 200, 50*time.Millisecond)
 			args := append(strings.Fields(attack.args), "-c", strconv.Itoa(conns), "-r", "500", "-l", "20", "-p", "3", "-u", "http://"+addr.String()+"/")
 			var output []byte
-			alone, attacked := steady.compare(1, 5*time.Second, func() {
+			alone, attacked := others.Compare(1, 5*time.Second, func() {
 				var err error
 				output, err = exec.Command(*slowhttptest, args...).CombinedOutput()
 				noError(t, err)
 			})
-			requireWithin(t, 1.5, alone, attacked)
+			steady.Within(t, 1.5, alone, attacked)
 			require.NotContains(t, string(output), "service available:   NO")
 			require.EqualValues(t, conns, attack.cut(s.Stats().TimedOut), "%+v\\n%s", s.Stats(), output)
 			require.Equal(t, 200, s.Stats().Active)

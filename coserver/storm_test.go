@@ -12,21 +12,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/strand-net/strand/coserver"
+	"github.com/strand-net/strand/poller/pollertest/steady"
 )
 
 // faults.md N3: a storm of short connections starves nobody, neither those that are there nor those of the storm.
 func TestStormBesideBusyConnections(t *testing.T) {
 	rounds, span, clients, period := 1, 100*time.Millisecond, 20, 5*time.Millisecond
-	if *long {
+	if steady.Long() {
 		rounds, span, clients, period = 3, 5*time.Second, 1000, 200*time.Millisecond
 	}
 	for _, shared := range []bool{false, true} {
 		onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 			s := &coserver.Server{Carrier: carrier, Handler: echoNext, ReusePort: shared}
 			addr := start(t, s, "tcp")
-			steady := startSteady(t, addr, clients, period)
+			others := steady.Start(t, addr, clients, period)
 			var visits atomic.Int64
-			_, stormy := steady.compare(rounds, span, func() {
+			_, stormy := others.Compare(rounds, span, func() {
 				end := time.Now().Add(span)
 				var all sync.WaitGroup
 				for range 4 {
@@ -47,7 +48,7 @@ func TestStormBesideBusyConnections(t *testing.T) {
 				all.Wait()
 			})
 			t.Logf("%.0f connections/s", float64(visits.Load())/(float64(rounds)*span.Seconds()))
-			if *long {
+			if steady.Long() {
 				require.Less(t, stormy, 100*time.Millisecond)
 			}
 			eventually(t, func() bool { return s.Stats().Accepted == uint64(visits.Load())+uint64(clients) }, "one is lost")
@@ -58,19 +59,19 @@ func TestStormBesideBusyConnections(t *testing.T) {
 // faults.md X1: very many peers that send byte by byte are cut when their time is over, each of them, and hold up nobody until then.
 func TestSlowPeersBesideOthers(t *testing.T) {
 	slow, drip, limit, clients, period, span := 200, 20*time.Millisecond, 300*time.Millisecond, 10, 5*time.Millisecond, 50*time.Millisecond
-	if *long {
+	if steady.Long() {
 		slow, drip, limit, clients, period, span = 5000, 10*time.Second, 25*time.Second, 200, 50*time.Millisecond, 3*time.Second
 	}
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		s := &coserver.Server{Carrier: carrier, Handler: echoLine, ReadTimeout: limit, IdleTimeout: time.Hour}
 		addr := start(t, s, "tcp")
-		steady := startSteady(t, addr, clients, period)
+		others := steady.Start(t, addr, clients, period)
 		spans := func() time.Duration {
 			var p99s []time.Duration
 			for range 5 {
-				p99s = append(p99s, steady.during(func() { time.Sleep(span) })) // what is measured is this time
+				p99s = append(p99s, others.During(func() { time.Sleep(span) })) // what is measured is this time
 			}
-			return median(p99s)
+			return steady.Median(p99s)
 		}
 		alone := spans()
 		lives := make(chan time.Duration, slow)
@@ -85,8 +86,7 @@ func TestSlowPeersBesideOthers(t *testing.T) {
 			}()
 		}
 		beside := spans()
-		t.Logf("99 %% of answers: within %v, beside %d slow peers %v (%.2f)", alone, slow, beside, float64(beside)/float64(alone))
-		requireWithin(t, 1.5, alone, beside)
+		steady.Within(t, 1.5, alone, beside)
 		for range slow {
 			var life time.Duration
 			select {
@@ -95,7 +95,7 @@ func TestSlowPeersBesideOthers(t *testing.T) {
 				require.FailNow(t, "a slow peer is not cut")
 			}
 			require.GreaterOrEqual(t, life, limit-time.Millisecond) // it begins when the server waits, a little later
-			if *long {
+			if steady.Long() {
 				require.Less(t, life, limit+time.Second)
 			}
 		}
