@@ -33,7 +33,7 @@ func TestBacklogTakesABurst(t *testing.T) {
 			return info
 		}
 		require.EqualValues(t, somaxconn, listening().Sacked) // of a listener that is its backlog, and Unacked how many are in it
-		clients := make([]net.Conn, min(somaxconn, 1000))
+		clients := make([]net.Conn, min(somaxconn, 500))
 		for i := range clients {
 			clients[i] = dial(t, ln.Addr())
 		}

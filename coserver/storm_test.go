@@ -58,7 +58,7 @@ func TestStormBesideBusyConnections(t *testing.T) {
 
 // faults.md X1: very many peers that send byte by byte are cut when their time is over, each of them, and hold up nobody until then.
 func TestSlowPeersBesideOthers(t *testing.T) {
-	slow, drip, limit, clients, period, span := 200, 20*time.Millisecond, 300*time.Millisecond, 10, 5*time.Millisecond, 50*time.Millisecond
+	slow, drip, limit, clients, period, span := 200, 20*time.Millisecond, 300*time.Millisecond, 10, 5*time.Millisecond, 20*time.Millisecond
 	if steady.Long() {
 		slow, drip, limit, clients, period, span = 5000, 10*time.Second, 25*time.Second, 200, 50*time.Millisecond, 3*time.Second
 	}
