@@ -30,15 +30,15 @@ type Conn struct {
 	secure    *secure // nil without TLS; protected by the turns of both sides
 	closed    atomic.Bool
 	wishes    atomic.Uint32 // wishReset and the others
+	woken     [2]bool       // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
+	phases    [2]phase      // by loop.Side: what the server's limits see in the waits; protected by the turn of the side
+	network   network
+	unserved  bool // it has no handler: it ends with Close
 
 	mu     sync.Mutex
 	queued *[]queued // for a turn; nil: nobody ever was
 
-	local    net.Addr
-	network  network
-	woken    [2]bool  // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
-	phases   [2]phase // by loop.Side: what the server's limits see in the waits; protected by the turn of the side
-	unserved bool     // it has no handler: it ends with Close
+	local net.Addr
 
 	prev, next *Conn // in run.conns; protected by run.mu
 }

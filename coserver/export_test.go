@@ -22,6 +22,13 @@ func MonitorSleeps(e *Engine) bool { return e.monitor.asleep.Load() }
 // CountedIP is the address under which a server counts a peer for MaxConnsPerIP.
 func CountedIP(peer netip.AddrPort) netip.Addr { return (&limits{perIP: 1}).counted(peer) }
 
+// Admitted returns how many places a server has given away, and to how many addresses.
+func Admitted(s *Server) (conns, addresses int) {
+	s.admission.mu.Lock()
+	defer s.admission.mu.Unlock()
+	return s.admission.conns, len(s.admission.perIP)
+}
+
 // Handshakes returns how many handshakes of a server are under way, and how many wait for their turn.
 func Handshakes(s *Server) (busy, waiting int) {
 	s.handshakes.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -23,9 +24,18 @@ const hello = "\x16\x03\x01\x02\x00\x01"
 // crowdedHandshakes is a server of TLS that counts the handshakes under way, each of which takes a while.
 func crowdedHandshakes(carrier coserver.Carrier, c *crowd) *coserver.Server {
 	config := serverTLS()
-	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		c.enter()
 		defer c.leave()
+		switch hello.ServerName {
+		case "panic.test":
+			panic(errTest)
+		case "goexit.test":
+			runtime.Goexit()
+		case "block.test": // its loop goes on without it
+			time.Sleep(3 * time.Millisecond)
+			return nil, nil
+		}
 		return nil, coserver.Sleep(context.Background(), time.Millisecond)
 	}
 	return &coserver.Server{Handler: echoNext, Carrier: carrier, TLSConfig: config, OnError: func(*coserver.Conn, error) {}}
@@ -48,7 +58,7 @@ func TestMaxHandshakes(t *testing.T) {
 						return
 					}
 					raw.SetDeadline(time.Now().Add(patience))
-					switch (i + j) % 6 {
+					switch (i + j) % 9 {
 					case 0: // gives up in the middle
 						io.WriteString(raw, hello)
 					case 1: // the same, by a reset
@@ -57,8 +67,18 @@ func TestMaxHandshakes(t *testing.T) {
 					case 2: // is none of TLS
 						io.WriteString(raw, "GET / HTTP/1.1\r\n\r\n")
 						io.Copy(io.Discard, raw)
+					case 3, 4: // meets a server that falls
+						config := clientTLS()
+						config.ServerName = []string{"panic.test", "goexit.test"}[(i+j)%9-3]
+						if tls.Client(raw, config).Handshake() == nil {
+							t.Error("the handshake has not failed")
+						}
 					default:
-						client := tls.Client(raw, clientTLS())
+						config := clientTLS()
+						if (i+j)%9 == 5 {
+							config.ServerName, config.InsecureSkipVerify = "block.test", true
+						}
+						client := tls.Client(raw, config)
 						if noError(t, client.Handshake()) {
 							one := []byte("x")
 							_, err := client.Write(one)
@@ -74,6 +94,7 @@ func TestMaxHandshakes(t *testing.T) {
 		all.Wait()
 		require.LessOrEqual(t, c.most.Load(), int64(most))
 		require.Positive(t, s.Stats().HandshakeErrors)
+		require.Positive(t, s.Stats().Panics)
 		require.Zero(t, s.Stats().HandlerErrors)
 
 		// Each turn is free again, and none more.
@@ -258,6 +279,31 @@ func TestScansFillNoLog(t *testing.T) {
 	require.LessOrEqual(t, lines, 1+int(time.Since(begin)/time.Second))
 	require.GreaterOrEqual(t, s.Stats().HandshakeErrors, uint64(8*count/3))
 	exchange(t, dialTLS(t, addr, clientTLS()), "served")
+}
+
+// faults.md X5: handlers that fail, as many as there are and in whatever way, fill no log: a line of each kind in a second says how
+// many it stands for.
+func TestFailuresFillNoLog(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		var log lockedBuffer
+		var c crowd
+		s := crowded(carrier, &c)
+		s.OnError, s.Logger = nil, slog.New(slog.NewTextHandler(&log, nil))
+		addr := start(t, s, "tcp")
+		begin := time.Now()
+		for range 50 {
+			for _, end := range "egp" { // an error, Goexit, a panic
+				_, err := visitByte(addr, byte(end))
+				require.NoError(t, err)
+			}
+		}
+		eventually(t, func() bool { return s.Stats().Active == 0 }, "a connection is left")
+		most := 1 + int(time.Since(begin)/time.Second)
+		require.LessOrEqual(t, strings.Count(log.String(), "connection ended"), 2*most)
+		require.Contains(t, log.String(), `error="test error"`)
+		require.EqualValues(t, 50, s.Stats().HandlerErrors)
+		require.EqualValues(t, 100, s.Stats().Panics)
+	})
 }
 
 // lockedBuffer is a buffer that several goroutines may use.

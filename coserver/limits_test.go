@@ -1,6 +1,7 @@
 package coserver_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -41,10 +42,11 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 	}
 }
 
-// crowd counts how many handlers run, and how many did at most.
-type crowd struct{ now, most atomic.Int64 }
+// crowd counts how many handlers run, how many did at most, and how many have begun.
+type crowd struct{ now, most, begun atomic.Int64 }
 
 func (c *crowd) enter() {
+	c.begun.Add(1)
 	n := c.now.Add(1)
 	for most := c.most.Load(); n > most && !c.most.CompareAndSwap(most, n); most = c.most.Load() {
 	}
@@ -54,7 +56,11 @@ func (c *crowd) leave() { c.now.Add(-1) }
 
 // visitByte makes a connection, sends one byte, and reports whether it came back. The connection ends as the byte says.
 func visitByte(addr net.Addr, kind byte) (served bool, err error) {
-	c, err := net.DialTimeout(addr.Network(), addr.String(), patience)
+	return visitByteBy(&net.Dialer{Timeout: patience}, addr, kind)
+}
+
+func visitByteBy(dialer *net.Dialer, addr net.Addr, kind byte) (served bool, err error) {
+	c, err := dialer.Dial(addr.Network(), addr.String())
 	if err != nil {
 		return false, ignoreReset(err)
 	}
@@ -91,7 +97,7 @@ func ignoreReset(err error) error {
 }
 
 // endsOf are the ways a connection ends: see crowded.
-const endsOf = "crqegpx"
+const endsOf = "crqegpxt"
 
 // crowded is a server whose handlers answer one byte and end as it says. crowd counts them.
 func crowded(carrier coserver.Carrier, c *crowd) *coserver.Server {
@@ -114,6 +120,8 @@ func crowded(carrier coserver.Carrier, c *crowd) *coserver.Server {
 			panic(errTest)
 		case 'x':
 			return conn.Close()
+		case 't': // its loop goes on without it
+			time.Sleep(3 * time.Millisecond)
 		}
 		_, err := conn.Next() // the client closes, by a reset or not
 		return err
@@ -166,6 +174,97 @@ func TestMaxConnsUnderChurn(t *testing.T) {
 			})
 		}
 	}
+}
+
+// faults.md M7, M8: each connection is counted once: as one that was let in, or as refused and for what reason. No place is lost by a
+// refusal.
+func TestEachConnectionIsCountedOnce(t *testing.T) {
+	const most, perIP, clients, each = 5, 3, 16, 30
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		var c crowd
+		s := crowded(carrier, &c)
+		s.MaxConns, s.MaxConnsPerIP, s.Overflow = most, perIP, coserver.Refuse
+		addr := start(t, s, "tcp")
+		var all sync.WaitGroup
+		for i := range clients {
+			all.Go(func() {
+				dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i%4))}}
+				for j := range each {
+					_, err := visitByteBy(&dialer, addr, endsOf[(i+j)%len(endsOf)])
+					noError(t, err)
+				}
+			})
+		}
+		all.Wait()
+		eventually(t, func() bool {
+			stats := s.Stats()
+			return stats.Active == 0 && stats.Accepted+stats.Refused.MaxConns+stats.Refused.MaxConnsPerIP == clients*each
+		}, "one is not counted")
+		stats := s.Stats()
+		require.EqualValues(t, c.begun.Load(), stats.Accepted)
+		require.NotZero(t, stats.Refused)
+		require.Equal(t, coserver.RefusedStats{MaxConns: stats.Refused.MaxConns, MaxConnsPerIP: stats.Refused.MaxConnsPerIP}, stats.Refused)
+		for i := range most {
+			exchange(t, dialFrom(t, []string{"127.0.0.1", "127.0.0.2"}[i/perIP], addr), "c")
+		}
+		requireRefused(t, addr)
+	})
+}
+
+// faults.md M8, S2: a server that ends and begins again all the time, in order or not, while clients come, keeps count of them. When
+// all is over each place is free.
+func TestCountsAcrossRestarts(t *testing.T) {
+	const most, perIP, restarts = 5, 4, 30
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		var c crowd
+		s := crowded(carrier, &c)
+		s.Engine = newEngine(t, coserver.EngineConfig{Loops: 2})
+		s.MaxConns, s.MaxConnsPerIP = most, perIP
+		var addr atomic.Pointer[net.Addr]
+		var over atomic.Bool
+		var clients sync.WaitGroup
+		begin := func() (served <-chan error) {
+			at, served := startServing(t, s)
+			addr.Store(&at)
+			return served
+		}
+		served := begin()
+		for i := range 12 {
+			clients.Go(func() {
+				dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i%2))}}
+				for j := 0; !over.Load(); j++ {
+					_, err := visitByteBy(&dialer, *addr.Load(), endsOf[(i+j)%len(endsOf)])
+					noError(t, err)
+				}
+			})
+		}
+		for i := range restarts {
+			before := s.Stats().Accepted
+			eventually(t, func() bool { return s.Stats().Accepted >= before+most }, "nobody is let in")
+			if i%2 == 0 {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+				if err := s.Shutdown(ctx); err != nil {
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+				}
+				cancel()
+			} else {
+				require.NoError(t, s.Close())
+			}
+			require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+			served = begin()
+		}
+		over.Store(true)
+		clients.Wait()
+		eventually(t, func() bool { return s.Stats().Active == 0 }, "a connection is left")
+		require.LessOrEqual(t, c.most.Load(), int64(most))
+		require.EqualValues(t, c.begun.Load(), s.Stats().Accepted)
+		eventually(t, func() bool { conns, addresses := coserver.Admitted(s); return conns == 0 && addresses == 0 }, "a place is lost")
+		for i := range most {
+			exchange(t, dialFrom(t, []string{"127.0.0.1", "127.0.0.2"}[i/perIP], *addr.Load()), "c")
+		}
+		require.NoError(t, s.Close())
+		require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+	})
 }
 
 // faults.md M7: a client too many waits until a place is free, and then is served.

@@ -159,7 +159,7 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 		c.shut(err)
 		r.remove(c)
 		r.server.counters.refused.maxGoroutines.Add(1)
-		r.server.reportOften(c, err)
+		r.server.report(c, err, endUnserved)
 	}
 }
 
@@ -182,7 +182,7 @@ func (r *run) attach(l *loop.Loop, accepted loop.Accepted, from *Listener) *Conn
 	if err := l.Attach(&c.sock, accepted, c); err != nil {
 		r.vacate(c.sock.Peer())
 		counts.refused.unwatched.Add(1)
-		r.server.reportOften(c, err)
+		r.server.report(c, err, endUnserved)
 		return nil
 	}
 	if c.local == nil {

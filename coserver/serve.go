@@ -59,9 +59,9 @@ func (c *Conn) serve() {
 	}
 	if handled {
 		c.run.server.counters.handlerErrors.Add(1)
-		c.run.server.report(c, err)
+		c.run.server.report(c, err, endFailed)
 	} else {
-		c.run.server.reportOften(c, err)
+		c.run.server.report(c, err, endUnserved)
 	}
 }
 
@@ -84,7 +84,7 @@ func (c *Conn) fell(reason any) {
 	}
 	c.shut(err)
 	c.run.server.counters.panics.Add(1)
-	c.run.server.report(c, err)
+	c.run.server.report(c, err, endFell)
 }
 
 // ended is why a connection ends whose handler has returned err.
@@ -95,15 +95,21 @@ func ended(err error) error {
 	return err
 }
 
-// report passes on what ended a connection other than its peer.
-func (s *Server) report(c *Conn, err error) { s.tell(c, err, 0) }
+// How a connection has ended other than by its peer.
+const (
+	endUnserved = iota // its handler has not begun
+	endFailed          // it has returned an error
+	endFell            // it has not returned
+	endKinds
+)
 
-// reportOften is report for what clients can make happen as often as they like: the logger gets one in a second.
-func (s *Server) reportOften(c *Conn, err error) {
+// report passes on what ended a connection. The logger gets one of each kind in a second, for clients may be able to make it happen
+// as often as they like.
+func (s *Server) report(c *Conn, err error, kind int) {
 	if s.OnError != nil {
-		s.tell(c, err, 0)
-	} else if dropped, ok := s.logs.take(time.Now()); ok {
-		s.tell(c, err, dropped)
+		s.OnError(c, err)
+	} else if dropped, ok := s.logs[kind].take(time.Now()); ok {
+		s.log(c, err, dropped)
 	}
 }
 
@@ -126,11 +132,7 @@ func (l *logLimit) take(now time.Time) (dropped int, ok bool) {
 	return dropped, true
 }
 
-func (s *Server) tell(c *Conn, err error, dropped int) {
-	if s.OnError != nil {
-		s.OnError(c, err)
-		return
-	}
+func (s *Server) log(c *Conn, err error, dropped int) {
 	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.Any("error", err)}
 	if dropped > 0 {
 		attrs = append(attrs, slog.Int("not logged", dropped))

@@ -109,8 +109,8 @@ type Server struct {
 	IdleTimeout, ReadTimeout, WriteTimeout time.Duration
 
 	// OnError is told what a handler returned, panicked with (*PanicError) or was not started for. It is called on the
-	// goroutine of the handler or of its loop and must not block. nil means that Logger gets it: of handlers that were not
-	// started one in a second, for clients can make that happen as often as they like.
+	// goroutine of the handler or of its loop and must not block. nil means that Logger gets it: of each of the three one in a
+	// second, with the number of those left out, for clients may make it happen as often as they like. Stats counts them all.
 	OnError func(*Conn, error)
 
 	// Logger gets what nobody else can be told. nil means slog.Default().
@@ -135,7 +135,7 @@ type Server struct {
 	admission  admission
 	handshakes handshakes
 	counters   counters
-	logs       logLimit // of what clients can make happen
+	logs       [endKinds]logLimit
 
 	mu         sync.Mutex
 	run        *run // nil when the server is not started

@@ -2,11 +2,9 @@ package coserver_test
 
 import (
 	"context"
-	"flag"
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/strand-net/strand/coserver"
 	"github.com/strand-net/strand/poller/pollertest/leak"
+	"github.com/strand-net/strand/poller/pollertest/steady"
 )
 
 // startServing is start for a test that ends the server itself. served gets what Serve returns.
@@ -332,57 +331,35 @@ func TestRegisterOnShutdownTellsHandlers(t *testing.T) {
 	require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
 }
 
-var restarts = flag.Int("restarts", 25, "how often TestRestartsBesideAnother starts a server again")
-
 // A server that is started and stopped again and again, in order and not, does not disturb another on the same engine, and leaves
 // nothing.
 func TestRestartsBesideAnother(t *testing.T) {
+	rounds, restarts, clients, period, pause := 1, 24, 20, 2*time.Millisecond, time.Duration(0)
+	if steady.Long() {
+		rounds, restarts, clients, period, pause = 5, 40, 1000, 200*time.Millisecond, 50*time.Millisecond
+	}
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		engine := newEngine(t, coserver.EngineConfig{Loops: 2})
-		steady := start(t, &coserver.Server{Engine: engine, Carrier: carrier, Handler: echoRead}, "tcp")
-		stop := make(chan struct{})
-		var exchanges atomic.Int64
-		var clients sync.WaitGroup
-		for range 4 {
-			c := dial(t, steady)
-			clients.Go(func() {
-				for buffer := make([]byte, 5); ; {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					c.SetDeadline(time.Now().Add(patience))
-					if _, err := io.WriteString(c, "hello"); !noError(t, err) {
-						return
-					}
-					if _, err := io.ReadFull(c, buffer); !noError(t, err) || string(buffer) != "hello" {
-						t.Errorf("got %q", buffer)
-						return
-					}
-					exchanges.Add(1)
-				}
-			})
-		}
+		other := start(t, &coserver.Server{Engine: engine, Carrier: carrier, Handler: echoRead}, "tcp")
+		others := steady.Start(t, other, clients, period)
 		s := &coserver.Server{Engine: engine, Carrier: carrier, Handler: echoNext, MaxConns: 10, IdleTimeout: time.Hour}
-		for i := range *restarts {
-			before := exchanges.Load()
+		restart := func(end func() error, ended func(*testing.T, net.Conn)) {
 			addr, served := startServing(t, s)
 			c := dial(t, addr)
 			exchange(t, c, "passing")
-			if i%2 == 0 {
-				require.NoError(t, s.Shutdown(t.Context()))
-				expectEOF(t, c)
-			} else {
-				require.NoError(t, s.Close())
-				expectEnd(t, c)
-			}
+			require.NoError(t, end())
+			ended(t, c)
 			require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
 			eventually(t, func() bool { return s.Stats().Active == 0 }, "a handler is left")
-			eventually(t, func() bool { return exchanges.Load() > before }, "the other server stands still")
+			time.Sleep(pause) // for a rate that leaves the machine something to do
 		}
-		require.EqualValues(t, *restarts, s.Stats().Accepted)
-		close(stop)
-		clients.Wait()
+		alone, disturbed := others.Compare(rounds, time.Duration(restarts)*(pause+2*time.Millisecond), func() {
+			for range restarts / 2 {
+				restart(func() error { return s.Shutdown(t.Context()) }, expectEOF)
+				restart(s.Close, expectEnd)
+			}
+		})
+		steady.Within(t, 1.2, alone, disturbed)
+		require.EqualValues(t, rounds*restarts, s.Stats().Accepted)
 	})
 }

@@ -1,10 +1,7 @@
 package main_test
 
 import (
-	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,20 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// descriptorsOf lists the sockets, by their names, and counts the pollers and the like that a process has open. Files and pipes may be
-// those of whoever runs the tests, or the runtime's.
-func descriptorsOf(t *testing.T, pid int) (sockets []string, others int) {
+// socketsOf lists the sockets that a process has, and counts its pollers and the like. Files and pipes may be those of whoever runs
+// the tests, or the runtime's.
+func socketsOf(t *testing.T, pid int) (sockets []string, others int) {
 	t.Helper()
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	for _, entry := range entries {
-		link, err := os.Readlink(filepath.Join(dir, entry.Name()))
+	for _, target := range descriptorsOf(t, pid) {
 		switch {
-		case err != nil: // closed by now
-		case strings.HasPrefix(link, "socket:"):
-			sockets = append(sockets, link)
-		case strings.HasPrefix(link, "anon_inode:"):
+		case strings.HasPrefix(target, "socket:"):
+			sockets = append(sockets, target)
+		case strings.HasPrefix(target, "anon_inode:"):
 			others++
 		}
 	}
@@ -48,17 +40,17 @@ func TestNewProcessHasOnlyTheSocket(t *testing.T) {
 				require.NoError(t, conn.conn.Close())
 			}
 			visit()
-			_, pollers := descriptorsOf(t, r.pid)
+			_, pollers := socketsOf(t, r.pid)
 			for range 3 {
 				idle, err := net.Dial("tcp", r.addr) // is there during the reload
 				require.NoError(t, err)
 				defer idle.Close()
 				visit()
-				before, _ := descriptorsOf(t, r.pid)
+				before, _ := socketsOf(t, r.pid)
 				r.reload(t, syscall.SIGHUP)
 				visit()
 				require.Eventually(t, func() bool {
-					sockets, others := descriptorsOf(t, r.pid)
+					sockets, others := socketsOf(t, r.pid)
 					return len(sockets) == 1 && slices.Contains(before, sockets[0]) && others == pollers
 				}, patience, time.Millisecond)
 			}
