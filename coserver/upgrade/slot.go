@@ -59,7 +59,8 @@ func (sl *slot) lost() {
 	}
 	sl.worker.control.Close()
 	sl.worker = nil
-	sl.supervisor.Logger.Error("worker has ended", slog.Int("worker", sl.index+1), slog.Int("pid", state.Pid()), slog.String("state", state.String()))
+	sl.supervisor.Logger.Error("worker has ended",
+		slog.Int("worker", sl.index+1), slog.Int("pid", state.Pid()), slog.String("state", state.String()))
 }
 
 // lengthen doubles the pause, within its limits.
