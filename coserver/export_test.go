@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"log/slog"
+	"net/netip"
 
 	"github.com/strand-net/strand/loop"
 	"github.com/strand-net/strand/poller/sys"
@@ -17,6 +18,23 @@ var NewEngineWith = newEngine
 
 // MonitorSleeps reports whether nobody looks after an engine's loops, for there is nothing to see.
 func MonitorSleeps(e *Engine) bool { return e.monitor.asleep.Load() }
+
+// CountedIP is the address under which a server counts a peer for MaxConnsPerIP.
+func CountedIP(peer netip.AddrPort) netip.Addr { return (&limits{perIP: 1}).counted(peer) }
+
+// Admitted returns how many places a server has given away, and to how many addresses.
+func Admitted(s *Server) (conns, addresses int) {
+	s.admission.mu.Lock()
+	defer s.admission.mu.Unlock()
+	return s.admission.conns, len(s.admission.perIP)
+}
+
+// Handshakes returns how many handshakes of a server are under way, and how many wait for their turn.
+func Handshakes(s *Server) (busy, waiting int) {
+	s.handshakes.mu.Lock()
+	defer s.handshakes.mu.Unlock()
+	return s.handshakes.busy, len(s.handshakes.waiting)
+}
 
 // LoopOf returns loop i of an engine.
 func LoopOf(e *Engine, i int) *loop.Loop { return e.loops.Loop(i) }

@@ -35,7 +35,7 @@ func TestSimulation(t *testing.T) {
 func TestSimulationReplays(t *testing.T) { handlerSimulation(coserver.Inline).Replay(t, 30) }
 
 // acceptPause is the longest that accepting rests for want of descriptors.
-const acceptPause = time.Second
+const acceptPause = 50 * time.Millisecond
 
 // simulated is one run.
 type simulated struct {

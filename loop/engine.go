@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/strand-net/strand/poller"
 	"github.com/strand-net/strand/poller/sys"
@@ -45,6 +46,8 @@ type Engine struct {
 	logger *slog.Logger
 	loops  []*Loop
 	pipes  pipes
+
+	starved atomic.Int32 // listeners that rest for want of descriptors or memory
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{}

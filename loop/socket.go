@@ -131,6 +131,18 @@ func (s *Socket) Arm(side Side) bool { return s.gates[side].arm() }
 // Disarm ends a wait that Arm began. It reports whether there was one; then waking whoever waits is up to the caller.
 func (s *Socket) Disarm(side Side) bool { return s.gates[side].claim() }
 
+// Poke makes side ready as an event would, and wakes who waits for it: for an owner whose wait something else than the kernel
+// may end. Loop goroutine only.
+func (s *Socket) Poke(side Side) {
+	if s.gates[side].open() {
+		if side == ReadSide {
+			s.owner.ReadReady()
+		} else {
+			s.owner.WriteReady()
+		}
+	}
+}
+
 // Waited reports whether somebody waits for side. Safe from any goroutine.
 func (s *Socket) Waited(side Side) bool { return s.gates[side].state.Load() == gateWaited }
 
@@ -273,7 +285,7 @@ func (s *Socket) leave() {
 func (s *Socket) finish() {
 	// The registration ends before the descriptor does; see poller.Poller. It fails only when the poller is closed.
 	_ = s.loop.poller.Remove(s.fd)
-	s.loop.engine.kernel.Close(s.fd)
+	s.loop.engine.closeDescriptor(s.fd)
 	s.loop.Post((*retired)(s))
 }
 

@@ -68,8 +68,8 @@ func (p *Pipe) Release() {
 }
 
 func (p *Pipe) close() {
-	p.engine.kernel.Close(p.r)
-	p.engine.kernel.Close(p.w)
+	p.engine.closeDescriptor(p.r)
+	p.engine.closeDescriptor(p.w)
 }
 
 // Held returns how many bytes are in the pipe.
@@ -78,6 +78,13 @@ func (p *Pipe) Held() int { return p.held }
 func (p *pipes) close() {
 	p.mu.Lock()
 	p.closed = true
+	p.mu.Unlock()
+	p.drop()
+}
+
+// drop closes those that nobody uses.
+func (p *pipes) drop() {
+	p.mu.Lock()
 	idle := p.idle
 	p.idle = nil
 	p.mu.Unlock()

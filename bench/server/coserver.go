@@ -34,6 +34,7 @@ func takeOverAfter(d time.Duration) time.Duration {
 func listenCoserver(o Options) (Server, error) {
 	engine, err := coserver.NewEngine(o.engineConfig())
 	if err != nil {
+		o.closeListener()
 		return nil, err
 	}
 	s := &coServer{engine: engine, server: &coserver.Server{Engine: engine, Handler: coEcho, TLSConfig: o.TLS}}
@@ -50,7 +51,13 @@ func listenCoserver(o Options) (Server, error) {
 	case CarrierChannel:
 		s.server.Carrier = coserver.Channel
 	}
-	if s.listener, err = s.server.Listen("tcp", o.Addr); err != nil {
+	if o.Listener != nil {
+		s.listener, err = s.server.Adopt(o.Listener)
+	} else {
+		s.listener, err = s.server.Listen("tcp", o.Addr)
+	}
+	if err != nil {
+		o.closeListener()
 		engine.Close()
 		return nil, err
 	}
@@ -123,6 +130,8 @@ func (s *coServer) Serve() error {
 	}
 	return nil
 }
+
+func (s *coServer) Retire(ctx context.Context) error { return s.server.Retire(ctx) }
 
 func (s *coServer) Shutdown(ctx context.Context) error {
 	err := s.server.Shutdown(ctx)

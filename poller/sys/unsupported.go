@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,10 +18,22 @@ var Host Kernel = &host{}
 
 type host struct{}
 
+// ENONET is no error here.
+const ENONET syscall.Errno = 0
+
 type readiness interface{}
+
+// Listen is the Listen of config.
+func Listen(config *net.ListenConfig, network, address string) (net.Listener, error) {
+	return config.Listen(context.Background(), network, address)
+}
 
 func (*host) Listen(network, address string) (int, net.Addr, error) {
 	return -1, nil, fmt.Errorf("strand: listen on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func (h *host) ListenShared(network, address string) (int, net.Addr, error) {
+	return h.Listen(network, address)
 }
 
 func (*host) Accept(int) (int, netip.AddrPort, syscall.Errno) {

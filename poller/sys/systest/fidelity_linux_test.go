@@ -220,19 +220,22 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// A close with unread input resets, and so does input that comes after a close.
+// A close with unread input resets, and so does input that comes after a close, and a close that is to (SO_LINGER).
 func TestCloseResets(t *testing.T) {
 	onBoth(t, func(w *world) {
-		for _, unread := range []bool{true, false} {
+		for _, why := range []string{"unread", "late", "linger"} {
 			fd, p := w.connect()
 			require.Zero(w, w.control(unix.EPOLL_CTL_ADD, fd, interest))
-			if unread {
+			switch why {
+			case "unread":
 				w.write(p, "unread")
 				w.expect(fd, unix.EPOLLIN|unix.EPOLLOUT)
+			case "linger":
+				require.Zero(w, w.kernel.SetLinger(fd, 0))
 			}
 			w.close(fd)
 			one := make([]byte, 1)
-			if !unread {
+			if why == "late" {
 				_, err := p.Read(one)
 				require.Equal(w, io.EOF, err)
 				w.write(p, "late")

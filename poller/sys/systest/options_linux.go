@@ -12,11 +12,21 @@ func (k *Kernel) Adopt(conn syscall.Conn) (int, error) {
 	return -1, fmt.Errorf("systest: adopt a %T: %w", conn, errors.ErrUnsupported)
 }
 
-// The options of a socket are taken, and change nothing.
+// SetLinger makes the end of a socket a reset if seconds is 0; what else it may be set to changes nothing.
+func (k *Kernel) SetLinger(fd, seconds int) syscall.Errno {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e, errno := k.socket("setsockopt", fd)
+	if errno == 0 {
+		e.resets = seconds == 0
+	}
+	return errno
+}
+
+// The other options are taken, and change nothing.
 
 func (k *Kernel) SetNoDelay(fd int, _ bool) syscall.Errno                  { return k.option(fd) }
 func (k *Kernel) SetKeepAlive(fd int, _ net.KeepAliveConfig) syscall.Errno { return k.option(fd) }
-func (k *Kernel) SetLinger(fd, _ int) syscall.Errno                        { return k.option(fd) }
 func (k *Kernel) SetReadBuffer(fd, _ int) syscall.Errno                    { return k.option(fd) }
 func (k *Kernel) SetWriteBuffer(fd, _ int) syscall.Errno                   { return k.option(fd) }
 

@@ -32,6 +32,7 @@ type endpoint struct {
 	released  bool // nobody has a descriptor of it
 	urgent    bool // reads stop at a mark
 	fullWrite bool // somebody waits for room (SOCK_NOSPACE)
+	resets    bool // its end is a reset (SO_LINGER)
 	err       syscall.Errno
 }
 
@@ -196,7 +197,7 @@ func (e *endpoint) shutdown(how int) syscall.Errno {
 }
 
 // release is the end of the last descriptor. What is still to be sent goes on its way, unless input is unread: then the
-// other end is told so by a reset.
+// other end is told so by a reset. So it is if that was asked for.
 func (e *endpoint) release() {
 	e.released = true
 	e.file = nil
@@ -205,7 +206,7 @@ func (e *endpoint) release() {
 		e.kernel.prune()
 		return
 	}
-	if len(e.in) > 0 {
+	if len(e.in) > 0 || e.resets {
 		e.abort()
 		return
 	}
