@@ -6,6 +6,7 @@ replace github.com/strand-net/strand => ../..
 
 require (
 	github.com/coder/websocket v1.8.15
+	github.com/pires/go-proxyproto v0.15.0
 	github.com/strand-net/strand v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1
 	github.com/tidwall/redcon v1.6.4
@@ -18,7 +19,6 @@ require (
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/molecule-man/go-brrr v1.3.1 // indirect
 	github.com/panjf2000/ants/v2 v2.12.1 // indirect
-	github.com/pires/go-proxyproto v0.15.0 // indirect
 	github.com/tidwall/btree v1.1.0 // indirect
 	github.com/tidwall/match v1.1.1 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
