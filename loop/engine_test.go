@@ -114,26 +114,6 @@ func TestEngineCloseEndsConnections(t *testing.T) {
 	require.EqualValues(t, count, closed.Load())
 }
 
-// Connections are spread evenly; faults.md N4.
-func TestPlacement(t *testing.T) {
-	e := newEngine(t, loop.Config{Loops: 4})
-	var mu sync.Mutex
-	count := make(map[*loop.Loop]int)
-	ln := startService(t, e, "tcp", loop.Service{Handler: callbacks{
-		open: func(c *loop.Conn) { mu.Lock(); count[c.Loop()]++; mu.Unlock() },
-		data: echo,
-	}})
-	for range 100 {
-		exchange(t, dial(t, ln.Addr()), "counted")
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	for _, n := range count {
-		require.InDelta(t, 25, n, 1)
-	}
-	require.Len(t, count, 4)
-}
-
 // faults.md X6: whoever sees which loop a connection is on, and keeps those of one alone, burdens that one; the others take what comes
 // then, until all have the same.
 func TestPlacementEvensOut(t *testing.T) {

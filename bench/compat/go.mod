@@ -6,6 +6,7 @@ replace github.com/strand-net/strand => ../..
 
 require (
 	github.com/coder/websocket v1.8.15
+	github.com/pires/go-proxyproto v0.15.0
 	github.com/strand-net/strand v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1
 	github.com/tidwall/redcon v1.6.4
