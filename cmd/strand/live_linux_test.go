@@ -20,7 +20,7 @@ func TestDescriptorsRunOutBesideOthers(t *testing.T) {
 	const spare, waiting = 40, 20
 	live, episodes, period, span := 30, 3, 20*time.Millisecond, 50*time.Millisecond
 	if steady.Long() {
-		live, episodes, period, span = 500, 10, time.Second, 3*time.Second
+		live, episodes, period, span = 500, 10, time.Second, 2*time.Second
 	}
 	for _, engine := range everyEngine[1:] {
 		t.Run(engine, func(t *testing.T) {
