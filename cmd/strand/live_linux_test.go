@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -25,8 +23,7 @@ func TestDescriptorsRunOutBesideOthers(t *testing.T) {
 	for _, engine := range everyEngine[1:] {
 		t.Run(engine, func(t *testing.T) {
 			descriptors := live + spare
-			args := append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, descriptors), strand}, serveArgs(strings.Fields("--engine "+engine))...)
-			s := startServing(t, nil, exec.Command("sh", args...))
+			s := serveWithin(t, descriptors, engine)
 			addr, err := net.ResolveTCPAddr("tcp", s.addr)
 			require.NoError(t, err)
 			others := steady.Start(t, addr, live, period)
