@@ -43,7 +43,8 @@ func TestIdleConnectionsWakeNobody(t *testing.T) {
 			s.Carrier = carrier
 			synctest.Test(t, func(t *testing.T) {
 				kernel := &watchfulKernel{Kernel: systest.New(systest.Options{})}
-				engine, err := coserver.NewEngineWith(coserver.EngineConfig{}, loop.Config{Loops: 1, Kernel: kernel, Logger: slog.New(slog.DiscardHandler)})
+				engine, err := coserver.NewEngineWith(coserver.EngineConfig{},
+					loop.Config{Loops: 1, Kernel: kernel, Logger: slog.New(slog.DiscardHandler)})
 				require.NoError(t, err)
 				s.Engine = engine
 				ln, err := s.Listen("tcp", "127.0.0.1:0")

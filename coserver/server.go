@@ -94,16 +94,17 @@ type Server struct {
 	// as accepting, and is answered by the next attempt. An AcceptRate of 0 means no limit; the largest is 100,000.
 	AcceptRate, AcceptBurst int
 
-	// IdleTimeout is how long a call that reads waits for the first byte of something new, while nothing is written either;
-	// ReadTimeout how long it then waits for the rest; and WriteTimeout how long a call that writes waits for the peer to take
-	// it. 0 means no limit.
+	// IdleTimeout is how long a call that reads waits for the first byte of something new, while nothing is written either (one
+	// that is written to meanwhile waits up to twice as long from the last byte on); ReadTimeout how long it then waits for the
+	// rest; and WriteTimeout how long a call waits for the peer to take what is written. 0 means no limit.
 	//
-	// The time begins with the first wait, and single bytes do not begin it anew: it is for a whole message, as the call defines
-	// it (the line of ReadSlice, the buffer of ReadFull), and for the whole of what is written; what is longer than a megabyte
-	// has it for each. Read and Next return what has come, whatever it is: a handler that puts messages together from these sets
+	// The time begins with the first wait, stands still between calls, and single bytes do not begin it anew: it is for a whole
+	// message, as the call defines it (the line of ReadSlice, the buffer of ReadFull, and what follows a Peek), and for the whole
+	// of what is written; what is longer than a megabyte has it for each. Read and Next return what has come, whatever it is: a handler that puts messages together from these sets
 	// deadlines, for only IdleTimeout counts there. Between a deadline and a limit the earlier counts.
 	//
-	// The call fails with ErrIdleTimeout, ErrReadTimeout or ErrWriteTimeout, which match os.ErrDeadlineExceeded. A handler that
+	// The call fails with ErrIdleTimeout, ErrReadTimeout or ErrWriteTimeout, which match os.ErrDeadlineExceeded; with the last
+	// also one that reads, and has to send what Write has gathered before. A handler that
 	// returns that has its connection closed, by a reset after ErrWriteTimeout; it is not reported, but counted in Stats. A
 	// handler that goes on has the same time again.
 	IdleTimeout, ReadTimeout, WriteTimeout time.Duration

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,11 +36,11 @@ func TestSlowHTTPTest(t *testing.T) {
 			s := &coserver.Server{Handler: plainHTTP, IdleTimeout: limit, ReadTimeout: limit, WriteTimeout: limit}
 			addr := start(t, s, "tcp")
 			others := steady.Start(t, addr, 200, 50*time.Millisecond)
-			args := append(strings.Fields(attack.args), "-c", strconv.Itoa(conns), "-r", "500", "-l", "20", "-p", "3", "-u", "http://"+addr.String()+"/")
+			args := fmt.Sprintf("%s -c %d -r 500 -l 20 -p 3 -u http://%v/", attack.args, conns, addr)
 			var output []byte
 			alone, attacked := others.Compare(1, 5*time.Second, func() {
 				var err error
-				output, err = exec.Command(*slowhttptest, args...).CombinedOutput()
+				output, err = exec.Command(*slowhttptest, strings.Fields(args)...).CombinedOutput()
 				noError(t, err)
 			})
 			steady.Within(t, 1.5, alone, attacked)

@@ -20,8 +20,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	const descriptors, clients, rounds = 40, 100, 3
 	for _, engine := range everyEngine[1:] {
 		t.Run(engine, func(t *testing.T) {
-			args := append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, descriptors), strand}, serveArgs(strings.Fields("--engine "+engine))...)
-			s := startServing(t, nil, exec.Command("sh", args...))
+			s := serveWithin(t, descriptors, engine)
 			began := time.Now()
 			for range rounds {
 				type result struct {
@@ -67,6 +66,13 @@ func TestDescriptorsRunOut(t *testing.T) {
 			require.LessOrEqual(t, lines, 1+int(time.Since(began)/time.Second), "%s", &s.stderr)
 		})
 	}
+}
+
+// serveWithin runs a server that may have so many descriptors.
+func serveWithin(t *testing.T, descriptors int, engine string) *serving {
+	t.Helper()
+	args := append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, descriptors), strand}, serveArgs(strings.Fields("--engine "+engine))...)
+	return startServing(t, nil, exec.Command("sh", args...))
 }
 
 // tick is the unit of times in proc_pid_stat(5), on every machine that Linux runs on today.

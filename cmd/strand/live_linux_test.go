@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,13 +18,12 @@ func TestDescriptorsRunOutBesideOthers(t *testing.T) {
 	const spare, waiting = 40, 20
 	live, episodes, period, span := 30, 3, 20*time.Millisecond, 50*time.Millisecond
 	if steady.Long() {
-		live, episodes, period, span = 500, 10, time.Second, 3*time.Second
+		live, episodes, period, span = 500, 10, time.Second, 2*time.Second
 	}
 	for _, engine := range everyEngine[1:] {
 		t.Run(engine, func(t *testing.T) {
 			descriptors := live + spare
-			args := append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, descriptors), strand}, serveArgs(strings.Fields("--engine "+engine))...)
-			s := startServing(t, nil, exec.Command("sh", args...))
+			s := serveWithin(t, descriptors, engine)
 			addr, err := net.ResolveTCPAddr("tcp", s.addr)
 			require.NoError(t, err)
 			others := steady.Start(t, addr, live, period)

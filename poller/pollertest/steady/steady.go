@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var long = flag.Bool("long", false, "run the long forms of the tests that have one, and hold them to their figures: on a machine that has nothing else to do")
+var long = flag.Bool("long", false, "run the long forms of tests that have one, and hold them to figures that need a quiet machine")
 
 // Long reports whether tests are to run in their long forms, as make hostile has it.
 func Long() bool { return *long }
