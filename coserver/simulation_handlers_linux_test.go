@@ -124,9 +124,9 @@ func all(c *client) (int, bool) { return c.Sent, c.Finished }
 var handlerKinds = []handlerKind{
 	{name: "next", answer: all, serve: eachPart((*coserver.Conn).Next)},
 	{name: "read", answer: all, serve: func(c *client, conn *coserver.Conn) error {
-		buffer := make([]byte, 1+c.rand.IntN(3000))
+		buffer := make([]byte, 3000)
 		return eachPart(func(conn *coserver.Conn) ([]byte, error) {
-			n, err := conn.Read(buffer)
+			n, err := conn.Read(buffer[:1+c.rand.IntN(len(buffer))]) // each time another: byte by byte there would be no end of it
 			return buffer[:n], err
 		})(c, conn)
 	}},

@@ -73,10 +73,24 @@ func newSimulated(s *simtest.Sim, carriers []coserver.Carrier) *simulated {
 		server.Carrier = carriers[s.Rand.IntN(len(carriers))]
 		server.Handler = func(c *coserver.Conn) error { return m.serve(server, c) }
 		server.OnError = m.onError
+		m.limit(server)
 		m.servers = append(m.servers, server)
 		m.listen(server)
 	}
 	return m
+}
+
+// limit gives a server limits, which its handlers go on after; except that of what is gathered, which would cut a client.
+func (m *simulated) limit(server *simulatedServer) {
+	server.MaxConns, server.MaxConnsPerIP = 1000, 1000 // to see them counted
+	for _, timeout := range []*time.Duration{&server.IdleTimeout, &server.ReadTimeout, &server.WriteTimeout} {
+		if m.OneIn(3) {
+			*timeout = 1 + m.Within(2*time.Second)
+		}
+	}
+	if server.kind.gathers || server.kind.shared {
+		server.WriteTimeout = 0
+	}
 }
 
 func (m *simulated) listen(server *simulatedServer) {
@@ -178,6 +192,17 @@ func (m *simulated) close() {
 	m.Clean()
 	if m.started.Load() != m.returned.Load() || m.actors.Load() != 0 {
 		m.Fatalf("%d handlers started, %d returned; %d other goroutines wait", m.started.Load(), m.returned.Load(), m.actors.Load())
+	}
+	accepted := uint64(0)
+	for _, server := range m.servers {
+		stats := server.Stats()
+		accepted += stats.Accepted
+		if conns, addresses := coserver.Admitted(&server.Server); stats.Active != 0 || conns != 0 || addresses != 0 {
+			m.Fatalf("%d connections are active, %d have places, of %d addresses", stats.Active, conns, addresses)
+		}
+	}
+	if int64(accepted) != m.started.Load() {
+		m.Fatalf("%d connections let in, %d handlers started", accepted, m.started.Load())
 	}
 }
 
