@@ -167,8 +167,8 @@ func (c *Conn) self() *task {
 // wait parks the caller until side is ready. It reports whether it did wait; if not, the gate may be tried again. The
 // caller must have the turn of side. It fails with net.ErrClosed or os.ErrDeadlineExceeded.
 func (c *Conn) wait(side loop.Side) (waited bool, err error) {
-	w := &c.waiting[side]
-	w.prepare(c.self())
+	w, t := &c.waiting[side], c.self()
+	w.prepare(t)
 	if !c.sock.Arm(side) {
 		return false, nil
 	}
@@ -189,6 +189,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 		c.watchDeadline(side)
 	}
 	w.wait()
+	if t != nil && w.task == nil {
+		t.enterLane()
+	}
 	if c.closed.Load() {
 		return true, net.ErrClosed
 	}

@@ -50,3 +50,18 @@ func Carried(c *Conn) string {
 	}
 	return "apart"
 }
+
+// Lane is the lane of handlers that compute.
+type Lane struct{ lane }
+
+// Enter returns how to leave.
+func (l *Lane) Enter(now func() int64) (leave func()) {
+	p := l.enter(now)
+	return func() { l.leave(p, now()) }
+}
+
+// Expire takes back the places whose time is over.
+func (l *Lane) Expire(now int64) (held bool) { return l.expire(now) }
+
+// PlaceTime is how long a place may be held.
+const PlaceTime = placeTime

@@ -13,6 +13,9 @@ type extras struct {
 	helper atomic.Pointer[helper] // who has the write side for the handler, or nil
 
 	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock
+	computed  atomic.Bool  // and whether it was for computing
+	place     *place       // in the lane of handlers that compute, or nil; the task's own
+	seenSlow  uint64       // the monitor's look that last counted the handler as slow; the monitor's own
 
 	mu     sync.Mutex
 	ctx    context.Context // nil until it is asked for
