@@ -41,7 +41,7 @@ func (k *starvedKernel) Accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	return k.Kernel.Accept(fd)
 }
 
-func (k *starvedKernel) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errno {
+func (k *starvedKernel) EpollCtl(epfd, op, fd int, event unix.EpollEvent) syscall.Errno {
 	if op == unix.EPOLL_CTL_ADD && event.Events&unix.EPOLLOUT == 0 && k.failWatch.Load() > 0 && k.failWatch.Add(-1) >= 0 {
 		return syscall.ENOSPC
 	}
