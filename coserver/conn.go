@@ -113,6 +113,7 @@ func (c *Conn) end(linger bool, cause error) bool {
 		return false
 	}
 	c.cancelContext(cause)
+	c.noteTraffic()
 	// Whoever arms a side from now on sees closed afterwards, and does not wait.
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)

@@ -12,7 +12,7 @@ type extras struct {
 	remote *net.UnixAddr          // of a unix socket that was dialled
 	helper atomic.Pointer[helper] // who has the write side for the handler, or nil
 
-	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock
+	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock; 0 when that is back
 	computed  atomic.Bool  // and whether it was for computing
 	place     *place       // in the lane of handlers that compute, or nil; the task's own
 	seenSlow  uint64       // the monitor's look that last counted the handler as slow; the monitor's own
@@ -20,7 +20,8 @@ type extras struct {
 	mu     sync.Mutex
 	ctx    context.Context // nil until it is asked for
 	cancel context.CancelCauseFunc
-	cause  error // why the connection ended
+	cause  error  // why the connection ended
+	ending Ending // what the observer will be told of that
 	values map[any]any
 }
 
