@@ -108,6 +108,8 @@ func (loopLine) OnPressure(c *loop.Conn, high bool) { pressure(c, high) }
 
 func (s *loopServer) Addr() net.Addr { return s.listener.Addr() }
 
+func (s *loopServer) Stats() Stats { return Stats{} }
+
 func (s *loopServer) Serve() error {
 	<-s.over
 	return nil

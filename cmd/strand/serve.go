@@ -29,6 +29,8 @@ type serveCommand struct {
 	Share   server.Share  `default:"100%" help:"Share of the connections that block: 1% is every hundredth. Up to four decimals." placeholder:"PERCENT"`
 	Drain   time.Duration `default:"5s" help:"How long connections may take to end after SIGINT or SIGTERM. A second signal ends them at once."`
 
+	Metrics string `help:"Tell of the server by HTTP on this address: /metrics for Prometheus, /debug/vars and /debug/pprof/. Whoever can connect there can see and burden the process." placeholder:"HOST:PORT"`
+
 	TakeOverAfter time.Duration `default:"1ms" help:"How long a handler of engine coserver may keep its loop, which then goes on without it; 0 means for ever."`
 
 	// A server that strand bench has started must not outlive it, however it ends.
@@ -40,8 +42,15 @@ func (c *serveCommand) Run(ctx *kong.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
+	told, err := c.listenMetrics()
+	if err != nil {
+		return usageError{err}
+	}
 	srv, err := server.Listen(options)
 	if err != nil {
+		if told != nil {
+			told.close()
+		}
 		return usageError{err}
 	}
 	// Before the line is printed: who has read it may send a signal at once.
@@ -55,13 +64,30 @@ func (c *serveCommand) Run(ctx *kong.Context) error {
 			srv.Close()
 		}()
 	}
-	fmt.Printf("listening on %v (engine %s, proto %s)\n", srv.Addr(), c.Engine, c.Proto)
-	select {
-	case err := <-served:
-		return err
-	case <-signals:
+	if told != nil {
+		told.serve(srv.Stats)
 	}
-	return errors.Join(c.drain(srv, signals), <-served)
+	fmt.Printf("listening on %v (engine %s, proto %s)\n", srv.Addr(), c.Engine, c.Proto)
+	if told != nil {
+		fmt.Printf("metrics on http://%v/metrics\n", told.listener.Addr())
+	}
+	select {
+	case err = <-served:
+	case <-signals:
+		err = errors.Join(c.drain(srv, signals), <-served)
+	}
+	if told != nil { // last: a drain can be watched
+		err = errors.Join(err, told.close())
+	}
+	return err
+}
+
+// listenMetrics returns nil if there are to be none.
+func (c *serveCommand) listenMetrics() (*metricsServer, error) {
+	if c.Metrics == "" {
+		return nil, nil
+	}
+	return listenMetrics(c.Metrics)
 }
 
 // options checks all that can be checked before anything is started.
@@ -78,6 +104,9 @@ func (c *serveCommand) options(ctx *kong.Context) (server.Options, error) {
 		o.Block = server.Block{Kind: c.Block, For: c.For, Share: c.Share}
 	}
 	if c.Engine == server.EngineCoserver {
+		if c.Metrics != "" {
+			o.LagInterval = lagInterval
+		}
 		o.TakeOverAfter = c.TakeOverAfter
 	}
 	if err := o.Validate(); err != nil {
