@@ -113,6 +113,7 @@ func (c *Conn) end(linger bool, cause error) bool {
 		return false
 	}
 	c.cancelContext(cause)
+	c.noteTraffic()
 	// Whoever arms a side from now on sees closed afterwards, and does not wait.
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)
@@ -170,6 +171,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	w, t := &c.waiting[side], c.self()
 	w.prepare(t)
 	if !c.sock.Arm(side) {
+		if c.closed.Load() { // what lingers of it waits now
+			return false, net.ErrClosed
+		}
 		return false, nil
 	}
 	if c.mustEnd(side) && c.sock.Disarm(side) {

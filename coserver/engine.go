@@ -31,6 +31,14 @@ type EngineConfig struct {
 	// 1 ms, a negative value for ever.
 	TakeOverAfter time.Duration
 
+	// LagInterval is how often it is measured how late the loops are (see LagStats), which wakes each of them. 0 means never, or if
+	// OnLoopLag is set, every 100 ms.
+	LagInterval time.Duration
+
+	// OnLoopLag is told of each measurement: the index of the loop, and how late it was. It is called on a goroutine of its own, one
+	// call at a time. While it blocks, nothing is measured, and Close waits.
+	OnLoopLag func(loop int, lag time.Duration)
+
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -40,6 +48,9 @@ const defaultMaxGoroutines = 256 << 10
 func (c *EngineConfig) validate() error {
 	if c.MaxGoroutines < 0 {
 		return fmt.Errorf("coserver: EngineConfig.MaxGoroutines is %d, want 0 or more", c.MaxGoroutines)
+	}
+	if c.LagInterval < 0 {
+		return fmt.Errorf("coserver: EngineConfig.LagInterval is %v, want 0 or more", c.LagInterval)
 	}
 	return nil
 }
@@ -57,7 +68,10 @@ type Engine struct {
 
 	monitor   monitor
 	lane      lane
+	lag       lagWatch
 	takeOvers atomic.Uint64
+	away      atomic.Int64  // handlers that have been taken over and are not back
+	awayFor   atomic.Int64  // nanoseconds, of those that are
 	apart     atomic.Uint64 // how many times a server's handlers began to be
 
 	mu        sync.Mutex
@@ -88,6 +102,7 @@ func newEngine(config EngineConfig, loopConfig loop.Config) (*Engine, error) {
 	e.dialled.server, e.dialled.engine = new(Server), e
 	engines.add(e)
 	e.monitor.start(e, config.TakeOverAfter)
+	e.lag.start(e, config.LagInterval, config.OnLoopLag)
 	return e, nil
 }
 
@@ -153,6 +168,7 @@ func (e *Engine) Close() error {
 	for _, ln := range listeners {
 		ln.Close()
 	}
+	e.lag.end()
 	err := e.loops.Close()
 	engines.remove(e)
 	e.monitor.end()

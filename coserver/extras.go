@@ -12,14 +12,15 @@ type extras struct {
 	remote *net.UnixAddr          // of a unix socket that was dialled
 	helper atomic.Pointer[helper] // who has the write side for the handler, or nil
 
-	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock
+	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock; 0 when that is back
 	computes  atomic.Int32 // how sure it is, 0 to surelyComputes, that the handler computes when it takes long
 	place     *place       // in the lane of handlers that compute, or nil; the task's own
 
 	mu     sync.Mutex
 	ctx    context.Context // nil until it is asked for
 	cancel context.CancelCauseFunc
-	cause  error // why the connection ended
+	cause  error  // why the connection ended
+	ending Ending // what the observer will be told of that
 	values map[any]any
 }
 

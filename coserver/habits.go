@@ -48,7 +48,14 @@ func (t *task) settle() (parks bool) {
 		return false
 	}
 	onLoop := t.onLoop()
-	if onLoop && t.habits == (habits{}) || t.conn == nil || !t.conn.run.pace.learns {
+	if onLoop && t.habits == (habits{}) || t.conn == nil {
+		return true
+	}
+	kept := int64(0)
+	if !onLoop && t.visit != 0 {
+		kept = t.conn.cameBack()
+	}
+	if !t.conn.run.pace.learns {
 		return true
 	}
 	h, pace := &t.habits, &t.conn.run.pace
@@ -59,7 +66,7 @@ func (t *task) settle() (parks bool) {
 	case onLoop:
 		h.leftInTime()
 	default:
-		h.outlasted(t.reactor.loop.Now()-t.conn.extras().takenOver.Load() > farAfter*pace.period)
+		h.outlasted(kept > farAfter*pace.period)
 	}
 	if h.probing > 0 {
 		if h.probing--; h.probing == 0 || !onLoop {

@@ -14,6 +14,7 @@ type run struct {
 	engine     *Engine
 	ownsEngine bool
 
+	observer *Observer // or nil
 	limits   limits
 	timeouts timeouts
 	timed    bool // timeouts are set
@@ -24,7 +25,8 @@ type run struct {
 
 	mu        sync.Mutex
 	listeners []*Listener
-	conns     *Conn // the first of a list
+	conns     *Conn            // the first of a list
+	byID      map[uint64]*Conn // nil until somebody looks for one
 	count     int
 	retiring  bool          // no listener is taken any more
 	inside    int           // handlers that wait in Shutdown
@@ -47,6 +49,7 @@ func newRun(s *Server) (*run, error) {
 		}
 		r.engine, r.ownsEngine = engine, true
 	}
+	r.observer = s.Observer
 	r.pace.learns = s.Carrier == Auto
 	r.pace.period = int64(r.engine.monitor.period)
 	return r, nil
@@ -65,12 +68,16 @@ func (r *run) add(c *Conn) bool {
 		c.next.prev = c
 	}
 	r.conns = c
+	if r.byID != nil {
+		r.byID[c.ID()] = c
+	}
 	r.count++
 	return true
 }
 
 // remove takes c out again, when its handler has returned, and lets another in.
 func (r *run) remove(c *Conn) {
+	c.ended()
 	r.server.counters.active.Add(-1)
 	r.vacate(c.sock.Peer())
 	r.unlink(c) // last: then Shutdown may return
@@ -88,6 +95,7 @@ func (r *run) unlink(c *Conn) {
 		c.next.prev = c.prev
 	}
 	c.prev, c.next = nil, nil
+	delete(r.byID, c.ID())
 	r.count--
 	if r.ending && r.count == 0 {
 		close(r.idle)
@@ -114,13 +122,7 @@ func (r *run) end() bool {
 
 // each calls do for every connection.
 func (r *run) each(do func(*Conn)) {
-	r.mu.Lock()
-	conns := make([]*Conn, 0, r.count)
-	for c := r.conns; c != nil; c = c.next {
-		conns = append(conns, c)
-	}
-	r.mu.Unlock()
-	for _, c := range conns {
+	for _, c := range r.snapshot() {
 		do(c)
 	}
 }
@@ -154,6 +156,7 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 		c.task.startInline(c)
 		return
 	}
+	c.task.state.Store(taskGoroutine)
 	if err := r.engine.spawn(func() { c.task.run(nil, c) }); err != nil {
 		l.Unhold()
 		c.shut(err)
@@ -188,11 +191,13 @@ func (r *run) attach(l *loop.Loop, accepted loop.Accepted, from *Listener) *Conn
 	if c.local == nil {
 		c.local = net.TCPAddrFromAddrPort(c.sock.LocalAddr())
 	}
+	c.observe()
 	if !r.add(c) {
 		c.shut(ErrServerClosed)
 		r.vacate(c.sock.Peer())
 		counts.refused.shutdown.Add(1)
 		return nil
 	}
+	c.opened()
 	return c
 }

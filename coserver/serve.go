@@ -38,6 +38,9 @@ func (c *Conn) serve() {
 		if !returned {
 			c.fell(recover())
 		}
+		if t := &c.task; t.visit != 0 && !t.onLoop() {
+			c.cameBack()
+		}
 		c.run.remove(c)
 	}()
 	handled, err := c.handle()
@@ -52,7 +55,7 @@ func (c *Conn) serve() {
 		c.input.giveBack()
 		c.unlock(loop.ReadSide)
 	}
-	c.finish(ended(err))
+	c.finish(causeOf(err))
 	returned = true
 	if err == nil || err == io.EOF || isConnError(err) || isLimit(err) {
 		return
@@ -87,8 +90,8 @@ func (c *Conn) fell(reason any) {
 	c.run.server.report(c, err, endFell)
 }
 
-// ended is why a connection ends whose handler has returned err.
-func ended(err error) error {
+// causeOf is why a connection ends whose handler has returned err.
+func causeOf(err error) error {
 	if err == nil {
 		return net.ErrClosed
 	}

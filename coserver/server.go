@@ -114,6 +114,9 @@ type Server struct {
 	// second, with the number of those left out, for clients may make it happen as often as they like. Stats counts them all.
 	OnError func(*Conn, error)
 
+	// Observer is told of connections that open and close, and of handlers that were taken over. nil means nobody is.
+	Observer *Observer
+
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 

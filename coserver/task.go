@@ -12,7 +12,7 @@ import (
 // task is a handler in progress. This file alone knows how one is parked and resumed.
 //
 // A task that a loop carries is a coroutine: the loop's goroutine runs it, inside next, until it parks. One that nothing
-// carries is a goroutine and waits on channels; it has no state here.
+// carries is a goroutine and waits on channels; it has no state here but that.
 //
 //	          resume
 //	parked ───────────▶ running ──────▶ ended
@@ -45,6 +45,7 @@ const (
 	taskRunning
 	taskWoken
 	taskEnded
+	taskGoroutine // nothing carries it
 )
 
 // reactor is what coserver keeps for each loop.

@@ -51,7 +51,7 @@ func (c *Conn) Loop() *Loop { return c.socket.loop }
 
 // RemoteAddr returns the address of the peer.
 func (c *Conn) RemoteAddr() net.Addr {
-	if peer := c.socket.peer; peer.IsValid() {
+	if peer := c.socket.Peer(); peer.IsValid() {
 		return net.TCPAddrFromAddrPort(peer)
 	}
 	return &net.UnixAddr{Name: "@", Net: c.local.addr.Network()} // as package net has it for a peer without a name

@@ -45,6 +45,7 @@ type Engine struct {
 	kernel sys.Kernel
 	logger *slog.Logger
 	loops  []*Loop
+	began  int64 // on the kernel's clock
 	pipes  pipes
 
 	starved atomic.Int32 // listeners that rest for want of descriptors or memory
@@ -67,6 +68,7 @@ func NewEngine(config Config) (*Engine, error) {
 	if e.logger == nil {
 		e.logger = slog.Default()
 	}
+	e.began = e.kernel.Nanotime()
 	newPoller := config.NewPoller
 	if newPoller == nil {
 		newPoller = poller.New

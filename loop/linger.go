@@ -46,7 +46,7 @@ func (g *lingering) RunOnLoop() {
 		return
 	}
 	s.owner = g
-	s.loop.engine.kernel.Shutdown(s.fd, syscall.SHUT_WR)
+	s.loop.engine.kernel.Shutdown(int(s.fd), syscall.SHUT_WR)
 	s.loop.SetTimer(&g.timer, s.loop.Now()+lingerDrain, g)
 	g.ReadReady()
 }

@@ -20,7 +20,7 @@ type coServer struct {
 
 // engineConfig is for all that runs on engine coserver.
 func (o Options) engineConfig() coserver.EngineConfig {
-	return coserver.EngineConfig{Loops: o.Loops, TakeOverAfter: takeOverAfter(o.TakeOverAfter)}
+	return coserver.EngineConfig{Loops: o.Loops, TakeOverAfter: takeOverAfter(o.TakeOverAfter), LagInterval: o.LagInterval}
 }
 
 // takeOverAfter returns d as an EngineConfig has it.
@@ -123,6 +123,11 @@ func park(over context.Context, d time.Duration) error {
 }
 
 func (s *coServer) Addr() net.Addr { return s.listener.Addr() }
+
+func (s *coServer) Stats() Stats {
+	engine, server := s.engine.Stats(), s.server.Stats()
+	return Stats{&engine, &server}
+}
 
 func (s *coServer) Serve() error {
 	if err := s.server.Serve(s.listener); !errors.Is(err, coserver.ErrServerClosed) {

@@ -137,6 +137,14 @@ var digits = func() []byte {
 
 func (s *httpServer) Addr() net.Addr { return s.listener.Addr() }
 
+func (s *httpServer) Stats() Stats {
+	if s.engine == nil {
+		return Stats{}
+	}
+	engine := s.engine.Stats()
+	return Stats{Engine: &engine}
+}
+
 func (s *httpServer) Serve() error {
 	serve := s.server.Serve
 	if s.server.TLSConfig != nil {

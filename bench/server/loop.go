@@ -136,6 +136,8 @@ func (loopLine) OnPressure(c *loop.Conn, high bool) { pressure(c, high) }
 
 func (s *loopServer) Addr() net.Addr { return s.listener.Addr() }
 
+func (s *loopServer) Stats() Stats { return Stats{} }
+
 func (s *loopServer) Serve() error {
 	err := s.listener.Start(loop.Service{Handler: s.handler})
 	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, loop.ErrEngineClosed) {

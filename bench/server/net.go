@@ -106,6 +106,8 @@ func (b *blocker) netEcho(conn net.Conn) {
 
 func (s *netServer) Addr() net.Addr { return s.listener.Addr() }
 
+func (s *netServer) Stats() Stats { return Stats{} }
+
 func (s *netServer) Serve() error {
 	s.setAccepting(true)
 	defer s.setAccepting(false)

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/strand-net/strand/coserver"
 )
 
 // Names of the engines.
@@ -57,12 +59,17 @@ type Options struct {
 	// Listener is what to serve, instead of binding Addr. It needs a descriptor, as a *net.TCPListener has one, and belongs to
 	// the Server from Listen on, also if that fails.
 	Listener net.Listener
+
+	// LagInterval is how often engine coserver measures how late its loops are. 0 means never.
+	LagInterval time.Duration
 }
 
 // Server is a listening server. All methods are safe from any goroutine.
 type Server interface {
 	// Addr is where it listens, with the real port.
 	Addr() net.Addr
+	// Stats is what there is to know of it.
+	Stats() Stats
 	// Serve accepts and serves until Shutdown or Close, and then returns nil. It may be called once.
 	Serve() error
 	// Shutdown stops accepting and waits until every connection has ended; engine coserver and protocol http end those
@@ -75,6 +82,13 @@ type Server interface {
 	Retire(ctx context.Context) error
 	// Close stops accepting and closes every connection.
 	Close() error
+}
+
+// Stats are what coserver counts. What a server does not have of it is nil: engine net and engine loop have neither, and protocol http,
+// whose server is that of net/http, has an engine alone.
+type Stats struct {
+	Engine *coserver.Stats       `json:",omitempty"`
+	Server *coserver.ServerStats `json:",omitempty"`
 }
 
 // engines are the engines by name.

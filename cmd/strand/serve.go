@@ -27,6 +27,8 @@ type serveCommand struct {
 	Procs   int           `default:"1" help:"Number of processes that serve the address; with more than one, this one watches over them." placeholder:"N"`
 	Drain   time.Duration `default:"5s" help:"How long connections may take to end after SIGINT or SIGTERM. A second signal ends them at once. After SIGHUP or SIGUSR2 a new process serves new connections; the others are left alone for as long, and then told to end."`
 
+	Metrics string `help:"Tell of the server by HTTP on this address: /metrics for Prometheus, /debug/vars and /debug/pprof/. Whoever can connect there can see and burden the process." placeholder:"HOST:PORT"`
+
 	TakeOverAfter time.Duration `default:"1ms" help:"How long a handler of engine coserver may keep its loop, which then goes on without it; 0 means for ever."`
 
 	// A server that strand bench has started must not outlive it, however it ends.
@@ -43,8 +45,13 @@ func (c *serveCommand) Run(ctx *kong.Context) error {
 		return usageError{err}
 	}
 	defer u.Stop()
+	told, err := listenMetrics(u, c.Metrics) // first: this socket is known by its address, and the other one may be by being the only one
+	if err != nil {
+		return usageError{err}
+	}
 	listener, err := c.listen(u)
 	if err != nil {
+		told.close()
 		return usageError{err}
 	}
 	if c.Procs > 1 && !u.IsWorker() {
@@ -53,9 +60,10 @@ func (c *serveCommand) Run(ctx *kong.Context) error {
 	options.Listener = listener
 	srv, err := server.Listen(options)
 	if err != nil {
+		told.close()
 		return usageError{err}
 	}
-	return c.serve(u, srv)
+	return errors.Join(c.serve(u, srv, told), told.close()) // last: a drain can be watched
 }
 
 // options checks all that can be checked before anything is bound.
@@ -67,6 +75,9 @@ func (c *serveCommand) options(ctx *kong.Context) (server.Options, error) {
 	if c.Procs < 1 {
 		return o, fmt.Errorf("procs: %d is less than 1", c.Procs)
 	}
+	if c.Procs > 1 && c.Metrics != "" {
+		return o, errors.New("metrics: each process counts for itself; not with --procs")
+	}
 	var err error
 	if o.TLS, err = c.tlsConfig(); err != nil {
 		return o, err
@@ -75,6 +86,9 @@ func (c *serveCommand) options(ctx *kong.Context) (server.Options, error) {
 		o.Block = server.Block{Kind: c.Block, For: c.For, Share: c.Share}
 	}
 	if c.Engine == server.EngineCoserver {
+		if c.Metrics != "" {
+			o.LagInterval = lagInterval
+		}
 		o.TakeOverAfter = c.TakeOverAfter
 	}
 	if err := o.Validate(); err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/strand-net/strand/coserver/upgrade"
 )
 
-// serve runs srv until it is told to end, or another process has taken over.
-func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server) error {
+// serve runs srv, of which told may tell, until it is told to end, or another process has taken over.
+func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server, told *metricsServer) error {
 	// Before it is ready, and before the line is printed: who has read it may send a signal at once.
 	ends, reloads := c.signals()
 	force := ends
@@ -28,6 +28,7 @@ func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
+	told.serve(srv.Stats)
 	if c.UntilEOF && !u.IsWorker() {
 		go func() {
 			io.Copy(io.Discard, os.Stdin)
@@ -36,6 +37,9 @@ func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server) error {
 	}
 	if !u.IsWorker() && !u.IsSuccessor() { // somebody has said so before, and perhaps nobody reads it any more
 		fmt.Printf("listening on %v (engine %s, proto %s)\n", srv.Addr(), c.Engine, c.Proto)
+		if told != nil {
+			fmt.Printf("metrics on http://%v/metrics\n", told.listener.Addr())
+		}
 	}
 	for {
 		select {

@@ -84,7 +84,7 @@ type connecting interface {
 	Connected(fd int) syscall.Errno
 }
 
-// options is the part of [Kernel] that sets socket options (setsockopt(2)).
+// options is the part of [Kernel] that sets socket options (setsockopt(2)), and asks for one.
 type options interface {
 	// SetNoDelay sets TCP_NODELAY.
 	SetNoDelay(fd int, on bool) syscall.Errno
@@ -95,6 +95,18 @@ type options interface {
 	// SetReadBuffer and SetWriteBuffer set SO_RCVBUF and SO_SNDBUF.
 	SetReadBuffer(fd, bytes int) syscall.Errno
 	SetWriteBuffer(fd, bytes int) syscall.Errno
+	// TCPInfo is what the kernel knows of a TCP connection. EOPNOTSUPP says that it is none of TCP.
+	TCPInfo(fd int) (TCPInfo, syscall.Errno)
+}
+
+// TCPInfo is what the kernel knows of a TCP connection (TCP_INFO, tcp(7)). What one does not count is 0.
+type TCPInfo struct {
+	Received uint64 // bytes that have arrived in order, read or not
+	Sent     uint64 // bytes that were written, whether they have left or not: each once
+	Unacked  uint64 // of these, how many the peer has not acknowledged
+
+	Retransmitted uint64        // bytes that were sent again
+	RTT, RTTVar   time.Duration // of the path, smoothed (RFC 6298)
 }
 
 // transfers is the part of [Kernel] that moves bytes between descriptors. ENOSYS says that the platform has no such call.

@@ -52,6 +52,7 @@ func (*host) SetKeepAlive(int, net.KeepAliveConfig) syscall.Errno { return sysca
 func (*host) SetLinger(_, _ int) syscall.Errno                    { return syscall.ENOSYS }
 func (*host) SetReadBuffer(_, _ int) syscall.Errno                { return syscall.ENOSYS }
 func (*host) SetWriteBuffer(_, _ int) syscall.Errno               { return syscall.ENOSYS }
+func (*host) TCPInfo(int) (TCPInfo, syscall.Errno)                { return TCPInfo{}, syscall.ENOSYS }
 func (*host) Sendfile(_, _, _ int) (int, syscall.Errno)           { return 0, syscall.ENOSYS }
 func (*host) Pipe() (int, int, syscall.Errno)                     { return -1, -1, syscall.ENOSYS }
 func (*host) Splice(_, _, _ int) (int, syscall.Errno)             { return 0, syscall.ENOSYS }

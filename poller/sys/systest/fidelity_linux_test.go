@@ -325,3 +325,32 @@ func TestViolations(t *testing.T) {
 		"close: descriptor 4 (event counter) is still registered",
 	}, k.Violations())
 }
+
+// What has moved is counted in bytes, the end of the stream not among them.
+func TestTCPInfo(t *testing.T) {
+	onBoth(t, func(w *world) {
+		fd, p := w.connect()
+		defer w.close(fd)
+		count := func() (received, sent uint64) {
+			info, errno := w.kernel.TCPInfo(fd)
+			require.Zero(t, errno)
+			return info.Received, info.Sent
+		}
+		received, sent := count()
+		require.Zero(t, received)
+		require.Zero(t, sent)
+		w.write(p, "12345")
+		n, errno := w.kernel.Send(fd, []byte("abc"))
+		require.Zero(t, errno)
+		require.Equal(t, 3, n)
+		_, err := io.ReadFull(p, make([]byte, 3))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { received, sent = count(); return received == 5 && sent == 3 }, patience, time.Millisecond)
+		require.NoError(t, p.CloseWrite())
+		require.Zero(t, w.control(unix.EPOLL_CTL_ADD, fd, interest))
+		w.expect(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP)
+		received, sent = count()
+		require.EqualValues(t, 5, received)
+		require.EqualValues(t, 3, sent)
+	})
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+
+	"github.com/strand-net/strand/poller/sys"
 )
 
 // Adopt fails: nothing of package net is open in this kernel.
@@ -35,6 +37,20 @@ func (k *Kernel) option(fd int) syscall.Errno {
 	defer k.mu.Unlock()
 	_, errno := k.socket("setsockopt", fd)
 	return errno
+}
+
+// TCPInfo knows of no time that a byte takes.
+func (k *Kernel) TCPInfo(fd int) (sys.TCPInfo, syscall.Errno) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e, errno := k.socket("getsockopt", fd)
+	if errno != 0 {
+		return sys.TCPInfo{}, errno
+	}
+	if !e.remote.IsValid() {
+		return sys.TCPInfo{}, syscall.EOPNOTSUPP
+	}
+	return sys.TCPInfo{Received: e.received, Sent: e.sent, Unacked: uint64(len(e.out))}, 0
 }
 
 // This kernel moves no bytes by itself: programs have to be able to do without.
