@@ -67,12 +67,18 @@ func TestPeersThatNeverRead(t *testing.T) {
 			most := before + peers*engine.each + collector
 			require.LessOrEqual(t, residentMemory(t, pid), most)
 			s.exchange(t, other)
-			busy := processorTime(t, pid)
-			time.Sleep(span) // what is measured is this time
-			busy = processorTime(t, pid) - busy
+			var busy time.Duration
+			idle := func() bool { // it comes to rest: on a busy machine what is in its buffers takes its time
+				busy = processorTime(t, pid)
+				time.Sleep(span) // what is measured is this time
+				busy = processorTime(t, pid) - busy
+				return busy <= span/20+tick
+			}
+			for begin := time.Now(); !idle(); {
+				require.Less(t, time.Since(begin), patience, "%v of processor time in %v", busy, span)
+			}
 			t.Logf("%d KiB before, %d with %d peers; %v of processor time in %v", before>>10, residentMemory(t, pid)>>10, peers, busy, span)
 			require.LessOrEqual(t, residentMemory(t, pid), most)
-			require.LessOrEqual(t, busy, span/20+tick)
 			for _, c := range stalled {
 				require.NoError(t, c.SetLinger(0))
 				require.NoError(t, c.Close())
