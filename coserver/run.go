@@ -1,6 +1,7 @@
 package coserver
 
 import (
+	"context"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,9 @@ type run struct {
 	draining atomic.Uint32 // drainNone, or it is shutting down
 	pace     pace
 	finished atomic.Bool // or somebody is about to finish it
+
+	ctx  context.Context // of Conn.ServerContext; nil if there is no Server
+	tell context.CancelCauseFunc
 
 	mu        sync.Mutex
 	listeners []*Listener
@@ -50,6 +54,7 @@ func newRun(s *Server) (*run, error) {
 		r.engine, r.ownsEngine = engine, true
 	}
 	r.observer = s.Observer
+	r.ctx, r.tell = context.WithCancelCause(context.Background())
 	r.pace.learns = s.Carrier == Auto
 	r.pace.period = int64(r.engine.monitor.period)
 	return r, nil

@@ -13,7 +13,7 @@ const (
 )
 
 // RegisterOnShutdown has Shutdown call f, on a goroutine of its own, as http.Server has: to tell those whom the server does not
-// know of, such as handlers that wait for something else than their connections. Shutdown does not wait for f. f is called once for
+// know of. (Handlers have Conn.ServerContext.) Shutdown does not wait for f. f is called once for
 // each time that the server is shut down. Safe from any goroutine.
 func (s *Server) RegisterOnShutdown(f func()) {
 	s.mu.Lock()
@@ -22,7 +22,8 @@ func (s *Server) RegisterOnShutdown(f func()) {
 }
 
 // Shutdown ends the server in order: new clients are refused from now on; connections whose handlers wait for the first byte
-// of something new are closed, now or when they come to wait, or, with DrainRate, so many a second; the others finish. It returns
+// of something new are closed, now or when they come to wait, or, with DrainRate, so many a second; the others finish, and
+// those that wait for something else are told by their Conn.ServerContext. It returns
 // nil when the last handler has returned. If ctx is done first, it closes what is left, as Close does, and returns the error
 // of ctx; if somebody else has done so meanwhile, ErrServerClosed. It is safe from any goroutine, any number of times.
 //
@@ -39,6 +40,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		go r.finishWhenIdle()
 	}
 	if r.draining.CompareAndSwap(drainNone, drainMarked) {
+		r.tell(ErrServerClosed)
 		s.notifyShutdown()
 		r.drain(s.DrainRate)
 	}
@@ -180,6 +182,7 @@ func (r *run) finishWhenIdle() {
 
 // force closes what is left, and ends the life without waiting for the handlers.
 func (r *run) force() {
+	r.tell(ErrServerClosed)
 	r.each(func(c *Conn) { c.shut(ErrServerClosed) })
 	r.finish(true)
 }

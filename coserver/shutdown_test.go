@@ -331,6 +331,44 @@ func TestRegisterOnShutdownTellsHandlers(t *testing.T) {
 	require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
 }
 
+// Handlers are told that their server ends, by Shutdown and by Close, in each of its lives.
+func TestServerContext(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		leak.Check(t)
+		causes := make(chan error, 1)
+		s := &coserver.Server{Carrier: carrier, Handler: func(c *coserver.Conn) error {
+			ctx := c.ServerContext()
+			err := coserver.Sleep(ctx, time.Hour)
+			causes <- context.Cause(ctx)
+			_, _ = c.Write([]byte(err.Error()))
+			return nil
+		}}
+		for range 2 {
+			for _, end := range []func() error{func() error { return s.Shutdown(t.Context()) }, s.Close} {
+				addr, served := startServing(t, s)
+				client := dial(t, addr)
+				eventually(t, func() bool { return s.Stats().Active == 1 }, "it is not served")
+				require.Empty(t, causes)
+				require.NoError(t, end())
+				require.ErrorIs(t, receive(t, causes), coserver.ErrServerClosed)
+				all, err := io.ReadAll(client)
+				if err == nil && len(all) > 0 { // Close has not waited for it
+					require.Equal(t, context.Canceled.Error(), string(all))
+				}
+				require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+				eventually(t, func() bool { return s.Stats().Active == 0 }, "a handler is left")
+			}
+		}
+	})
+	t.Run("no server", func(t *testing.T) {
+		addr := start(t, &coserver.Server{Handler: echoNext}, "tcp")
+		c, err := coserver.Dial("tcp", addr.String())
+		require.NoError(t, err)
+		require.Nil(t, c.(*coserver.Conn).ServerContext().Done())
+		require.NoError(t, c.Close())
+	})
+}
+
 // A server that is started and stopped again and again, in order and not, does not disturb another on the same engine, and leaves
 // nothing.
 func TestRestartsBesideAnother(t *testing.T) {
