@@ -1,10 +1,12 @@
 package coserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -139,7 +141,7 @@ func (r *registry) list() []*Engine {
 func (e *Engine) spawn(do func()) error {
 	e.mu.Lock()
 	if e.pool == nil {
-		pool, err := ants.NewPool(e.maxGoroutines, ants.WithNonblocking(true))
+		pool, err := newPool(e.maxGoroutines)
 		if err != nil {
 			e.mu.Unlock()
 			return err
@@ -154,6 +156,19 @@ func (e *Engine) spawn(do func()) error {
 		return err
 	}
 	return nil
+}
+
+// newPool makes a pool, on a goroutine of its own: those that the pool starts would have the labels of the handler that first needs
+// it, and for ever.
+func newPool(size int) (pool *ants.Pool, err error) {
+	made := make(chan struct{})
+	go func() {
+		defer close(made)
+		pprof.SetGoroutineLabels(context.Background())
+		pool, err = ants.NewPool(size, ants.WithNonblocking(true))
+	}()
+	<-made
+	return pool, err
 }
 
 // poolPatience is how long Close waits for the pool's goroutines to notice that it is over; they have nothing to do by then.

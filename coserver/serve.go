@@ -76,6 +76,10 @@ func (c *Conn) handle() (handled bool, err error) {
 			return false, err
 		}
 	}
+	if s.Labels {
+		c.labelled(func() { err = s.currentHandler()(c) })
+		return true, err
+	}
 	return true, s.currentHandler()(c)
 }
 
@@ -136,7 +140,8 @@ func (l *logLimit) take(now time.Time) (dropped int, ok bool) {
 }
 
 func (s *Server) log(c *Conn, err error, dropped int) {
-	attrs := []any{slog.Any("remote", c.RemoteAddr()), slog.Any("error", err)}
+	attrs := []any{slog.Uint64("id", c.ID()), slog.Any("local", c.LocalAddr()), slog.Any("remote", c.RemoteAddr()), slog.Duration("age", c.Age()),
+		slog.Any("error", err)}
 	if dropped > 0 {
 		attrs = append(attrs, slog.Int("not logged", dropped))
 	}

@@ -117,6 +117,10 @@ type Server struct {
 	// Observer is told of connections that open and close, and of handlers that were taken over. nil means nobody is.
 	Observer *Observer
 
+	// Labels gives the goroutines of handlers, and what they Offload, labels for profiles (runtime/pprof): server, the address that the
+	// connection was made to, and remote, that of the peer. It costs some allocations for each connection.
+	Labels bool
+
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 
