@@ -79,6 +79,7 @@ type Engine struct {
 	mu        sync.Mutex
 	listeners map[*Listener]struct{} // those of Listen
 	pool      *ants.Pool             // made when it is first needed: it has goroutines of its own
+	closed    bool                   // there is none any more
 }
 
 // NewEngine starts the reactors. They run until Close.
@@ -137,9 +138,14 @@ func (r *registry) list() []*Engine {
 	return nil
 }
 
-// spawn runs do on a goroutine from the pool. It fails with ErrTooManyGoroutines.
+// spawn runs do on a goroutine from the pool. It fails with ErrTooManyGoroutines, or when the pool is gone: who has been taken over may
+// have something to do still when the engine is closed.
 func (e *Engine) spawn(do func()) error {
 	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return loop.ErrEngineClosed
+	}
 	if e.pool == nil {
 		pool, err := newPool(e.maxGoroutines)
 		if err != nil {
@@ -189,6 +195,7 @@ func (e *Engine) Close() error {
 	e.monitor.end()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.closed = true
 	if e.pool != nil {
 		if releaseErr := e.pool.ReleaseTimeout(poolPatience); err == nil {
 			err = releaseErr

@@ -65,3 +65,6 @@ func (l *Lane) Expire(now int64) (held bool) { return l.expire(now) }
 
 // PlaceTime is how long a place may be held.
 const PlaceTime = placeTime
+
+// GoOn has an engine run do, as it does to carry on with a loop.
+func GoOn(e *Engine, do func()) { e.goOn(do) }
