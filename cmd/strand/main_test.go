@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -28,6 +29,8 @@ import (
 var strand string
 
 func TestMain(m *testing.M) {
+	// Under nohup, all that is started here would ignore it (signal(7), execve(2)).
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	dir, err := os.MkdirTemp("", "strand")
 	if err != nil {
 		panic(err)
