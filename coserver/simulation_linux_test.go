@@ -133,6 +133,7 @@ func (m *simulated) serve(server *simulatedServer, conn *coserver.Conn) error {
 	}
 	c.conn.Store(conn)
 	err := server.kind.serve(c, conn)
+	m.Pause(-c.Number) // its last Write may have woken a writer, in the middle of a step, which finds the connection closed or not
 	m.Trace("client %d: handler returns: %v", c.Number, err)
 	c.left.Store(true)
 	return err
