@@ -1,6 +1,7 @@
 package coserver
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -173,7 +174,7 @@ func (p *pace) lookedSlow(look uint64, c *Conn, once bool) {
 }
 
 func (r *run) tellApart() {
-	r.server.logger().Warn("handlers keep their loops for long: they run on goroutines now", slog.Any("addr", r.server.Addr()))
+	r.server.logger().Warn("handlers keep their loops for long: they run on goroutines now", slog.String("addr", fmt.Sprint(r.server.Addr())))
 }
 
 // mayProbe reports whether it is time for a probe, and then it is the caller's.

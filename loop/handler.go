@@ -85,7 +85,8 @@ func (e *Engine) Start(network, address string, service Service) (*Listener, err
 	err = ln.Serve(func(l *Loop, accepted Accepted) {
 		c := &Conn{service: &service, local: ln}
 		if err := l.Attach(&c.socket, accepted, c); err != nil {
-			e.logger.Error("connection cannot be watched", slog.Any("addr", ln.addr), slog.Any("remote", accepted.peer), slog.Any("error", err))
+			e.logger.Error("connection cannot be watched", slog.String("addr", ln.addr.String()), slog.String("remote", accepted.peer.String()),
+				slog.Any("error", err))
 			return
 		}
 		c.opened()
