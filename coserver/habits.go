@@ -1,6 +1,7 @@
 package coserver
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -164,7 +165,7 @@ func (p *pace) timed(took int64, r *run) {
 }
 
 func (r *run) tellApart() {
-	r.server.logger().Warn("handlers keep their loops for long: they run on goroutines now", slog.Any("addr", r.server.Addr()))
+	r.server.logger().Warn("handlers keep their loops for long: they run on goroutines now", slog.String("addr", fmt.Sprint(r.server.Addr())))
 }
 
 // mayProbe reports whether it is time for a probe, and then it is the caller's.

@@ -140,8 +140,8 @@ func (l *logLimit) take(now time.Time) (dropped int, ok bool) {
 }
 
 func (s *Server) log(c *Conn, err error, dropped int) {
-	attrs := []any{slog.Uint64("id", c.ID()), slog.Any("local", c.LocalAddr()), slog.Any("remote", c.RemoteAddr()), slog.Duration("age", c.Age()),
-		slog.Any("error", err)}
+	attrs := []any{slog.Uint64("id", c.ID()), slog.String("local", c.LocalAddr().String()), slog.String("remote", c.RemoteAddr().String()),
+		slog.Duration("age", c.Age()), slog.Any("error", err)}
 	if dropped > 0 {
 		attrs = append(attrs, slog.Int("not logged", dropped))
 	}

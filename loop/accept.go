@@ -186,7 +186,7 @@ func (ln *Listener) warn(message string, err error) {
 		return
 	}
 	ln.warned = max(1, now)
-	ln.loop.engine.logger.Warn(message, slog.Any("addr", ln.addr), slog.Any("error", err))
+	ln.loop.engine.logger.Warn(message, slog.String("addr", ln.addr.String()), slog.Any("error", err))
 }
 
 // closeDescriptor closes one of the engine's descriptors. Listeners that lack one try again.

@@ -197,8 +197,8 @@ func (c *Conn) failed(reason any) {
 	if reason == nil {
 		reason = "runtime.Goexit"
 	}
-	c.socket.loop.engine.logger.Error("callback panicked", slog.Any("local", c.LocalAddr()), slog.Any("remote", c.RemoteAddr()), slog.Any("panic", reason),
-		slog.String("stack", string(debug.Stack())))
+	c.socket.loop.engine.logger.Error("callback panicked", slog.String("local", c.LocalAddr().String()),
+		slog.String("remote", c.RemoteAddr().String()), slog.Any("panic", reason), slog.String("stack", string(debug.Stack())))
 	_ = c.end(fmt.Errorf("loop: callback panicked: %v", reason), true)
 }
 
