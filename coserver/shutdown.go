@@ -13,8 +13,8 @@ const (
 )
 
 // RegisterOnShutdown has Shutdown call f, on a goroutine of its own, as http.Server has: to tell those whom the server does not
-// know of. (Handlers have Conn.ServerContext.) Shutdown does not wait for f. f is called once for
-// each time that the server is shut down. Safe from any goroutine.
+// know of. (Handlers have [Conn.ServerContext].) Shutdown does not wait for f. f is called once for each time that the server is shut
+// down. Safe from any goroutine.
 func (s *Server) RegisterOnShutdown(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -22,10 +22,10 @@ func (s *Server) RegisterOnShutdown(f func()) {
 }
 
 // Shutdown ends the server in order: new clients are refused from now on; connections whose handlers wait for the first byte
-// of something new are closed, now or when they come to wait, or, with DrainRate, so many a second; the others finish, and
-// those that wait for something else are told by their Conn.ServerContext. It returns
-// nil when the last handler has returned. If ctx is done first, it closes what is left, as Close does, and returns the error
-// of ctx; if somebody else has done so meanwhile, ErrServerClosed. It is safe from any goroutine, any number of times.
+// of something new are closed, now or when they come to wait, or, with DrainRate, so many a second; the others finish, and those
+// that wait for something else are told by their [Conn.ServerContext]. It returns nil when the last handler has returned. If ctx is
+// done first, it closes what is left, as Close does, and returns the error of ctx; if somebody else has done so meanwhile,
+// ErrServerClosed. It is safe from any goroutine, any number of times.
 //
 // A handler of the server's may call it too, on its own goroutine: then it returns when all handlers have that do not wait in
 // Shutdown themselves, and the server ends when these have returned as well. (Where a handler cannot tell its own goroutine, on

@@ -207,6 +207,46 @@ func TestCloseFromOnError(t *testing.T) {
 	require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
 }
 
+// A connection that its handler has closed, and whose last output is on its way, is nothing to Shutdown, which waits for the handler.
+func TestShutdownAfterAClose(t *testing.T) {
+	for _, speaks := range []bool{false, true} {
+		onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+			leak.Check(t)
+			goOn, results := make(chan struct{}), make(chan bool, 1)
+			s := &coserver.Server{Carrier: carrier, Handler: func(c *coserver.Conn) error {
+				if speaks {
+					if _, err := c.Next(); err != nil { // it has waited once
+						return err
+					}
+				}
+				if err := c.Close(); err != nil {
+					return err
+				}
+				woken := true
+				err := coserver.Offload(func() { <-goOn; woken = false })
+				results <- woken
+				return err
+			}}
+			addr, served := startServing(t, s)
+			client := dial(t, addr)
+			if speaks {
+				_, err := io.WriteString(client, "hello")
+				require.NoError(t, err)
+			}
+			expectEOF(t, client)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			down := make(chan error, 1)
+			go func() { down <- s.Shutdown(ctx) }()
+			require.ErrorIs(t, receive(t, down), context.DeadlineExceeded)
+			require.Empty(t, results)
+			close(goOn)
+			require.False(t, receive(t, results))
+			require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+		})
+	}
+}
+
 // A handler shuts another server down, whose handlers its own loop carries: that loop is not held up.
 func TestShutdownOfAnotherServer(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {

@@ -98,7 +98,8 @@ func (ln *Listener) Start(service Service) error {
 	return ln.Serve(func(l *Loop, accepted Accepted) {
 		c := &Conn{service: &service, local: ln}
 		if err := l.Attach(&c.socket, accepted, c); err != nil {
-			ln.loop.engine.logger.Error("connection cannot be watched", slog.Any("addr", ln.addr), slog.Any("remote", accepted.peer), slog.Any("error", err))
+			ln.loop.engine.logger.Error("connection cannot be watched", slog.String("addr", ln.addr.String()),
+				slog.String("remote", accepted.peer.String()), slog.Any("error", err))
 			return
 		}
 		c.opened()
