@@ -29,8 +29,8 @@ type EngineConfig struct {
 	MaxGoroutines int
 
 	// TakeOverAfter is how long a handler may keep its loop from everything else, by computing or by waiting for what is not a
-	// connection. Then, at the latest when twice as much has passed, the loop goes on without it, on another goroutine. 0 means
-	// 1 ms, a negative value for ever.
+	// connection. Then, at the latest when twice as much has passed, or five times if the loops had little to do before, the loop goes on
+	// without it, on another goroutine. 0 means 1 ms, a negative value for ever.
 	TakeOverAfter time.Duration
 
 	// LagInterval is how often it is measured how late the loops are (see LagStats), which wakes each of them. 0 means never, or if

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -73,6 +74,18 @@ func TestIdleConnectionsWakeNobody(t *testing.T) {
 	}
 }
 
+// spent has so many goroutines run at the same time and end: the runtime keeps what they were for the next, and the test's own are
+// not to be put down to the server.
+func spent(goroutines int) {
+	var all sync.WaitGroup
+	end := make(chan struct{})
+	for range goroutines {
+		all.Go(func() { <-end })
+	}
+	close(end)
+	all.Wait()
+}
+
 // inUse returns the bytes that are in use, stacks included, when nobody needs what is kept for later.
 func inUse() int {
 	var stats runtime.MemStats
@@ -137,6 +150,7 @@ func TestMemoryAfterABurst(t *testing.T) {
 				clients[i] = dial(t, addr)
 				exchange(t, clients[i], "a line\n")
 			}
+			spent(2 * conns)
 			before := inUse()
 			burst, block := make(chan error, conns), make([]byte, size)
 			for i := range block {
@@ -169,4 +183,55 @@ func TestMemoryAfterABurst(t *testing.T) {
 			}
 		}
 	})
+}
+
+// clockKernel counts how often the time is asked.
+type clockKernel struct {
+	*systest.Kernel
+	asked atomic.Int64
+}
+
+func (k *clockKernel) Nanotime() int64 {
+	k.asked.Add(1)
+	return k.Kernel.Nanotime()
+}
+
+// A server that answers now and then, and at once, is not looked at in every period: that would cost more than its answers.
+func TestMonitorRestsBetweenAnswers(t *testing.T) {
+	const answers, period = 500, time.Millisecond
+	asked := make(map[time.Duration]int64)
+	for _, takeOverAfter := range []time.Duration{period, -1} {
+		synctest.Test(t, func(t *testing.T) {
+			kernel := &clockKernel{Kernel: systest.New(systest.Options{})}
+			engine, err := coserver.NewEngineWith(coserver.EngineConfig{TakeOverAfter: takeOverAfter},
+				loop.Config{Loops: 1, Kernel: kernel, Logger: slog.New(slog.DiscardHandler)})
+			require.NoError(t, err)
+			s := &coserver.Server{Engine: engine, Handler: echoLine}
+			ln, err := s.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			served := make(chan error, 1)
+			go func() { served <- s.Serve(ln) }()
+			synctest.Wait()
+			peer, err := kernel.Client(ln.Addr())
+			require.NoError(t, err)
+			before := kernel.asked.Load()
+			for range answers {
+				_, err = peer.Write([]byte("a line\n"))
+				require.NoError(t, err)
+				time.Sleep(2 * period)
+				var line [7]byte
+				n, err := peer.Read(line[:])
+				require.NoError(t, err)
+				require.Equal(t, "a line\n", string(line[:n]))
+			}
+			asked[takeOverAfter] = kernel.asked.Load() - before
+			require.NoError(t, s.Close())
+			require.ErrorIs(t, <-served, coserver.ErrServerClosed)
+			require.NoError(t, engine.Close())
+		})
+	}
+	// A look asks once, and has an answer timed, which asks twice: in every period it would be four times for each answer.
+	more := asked[period] - asked[-1]
+	require.Greater(t, more, int64(0))
+	require.Less(t, more, int64(2*answers))
 }

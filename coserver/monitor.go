@@ -10,16 +10,19 @@ import (
 // handler blocks, or computes, and goes on by itself; everybody else on the loop goes on without it. It also sends what a handler
 // that is apart from its loop has gathered, if the handler itself does not come to it.
 //
-// It looks once in a period while there is something to see, and sleeps when there is not.
+// It looks once in a period while there is something to see, less often while there is not, and then sleeps.
 type monitor struct {
 	engine *Engine
 	period time.Duration
 	never  bool // nobody is taken over
 	asleep atomic.Bool
-	kick   chan struct{}
-	stop   chan struct{}
-	ending sync.Once
-	done   chan struct{}
+	// resting says that the next look is further away than a period. Who sets it looks at gathered afterwards, and who
+	// gathers looks at it: one of them sees the other.
+	resting atomic.Bool
+	kick    chan struct{}
+	stop    chan struct{}
+	ending  sync.Once
+	done    chan struct{}
 
 	latest time.Time
 	sights []sight // by loop
@@ -32,8 +35,13 @@ const (
 	// defaultTakeOverAfter is the monitor's period if nobody says otherwise.
 	defaultTakeOverAfter = time.Millisecond
 
+	// longestRest is how many periods pass at most between two looks while they find nothing. A server that has something to do now and
+	// then, and is quick about it, would otherwise pay more for the looks than for what it does: on an idle processor a goroutine
+	// that a timer wakes costs some ten times what it does.
+	longestRest = 4
+
 	// idleLooks is how many times in a row the monitor finds nothing before it sleeps.
-	idleLooks = 20
+	idleLooks = 8
 )
 
 func (m *monitor) start(e *Engine, period time.Duration) {
@@ -62,7 +70,15 @@ func (m *monitor) wake() {
 
 func (m *monitor) rouse() {
 	if m.asleep.Load() && m.asleep.CompareAndSwap(true, false) {
-		m.kick <- struct{}{}
+		m.hurry()
+	}
+}
+
+// hurry ends a sleep, and has the next look come within a period.
+func (m *monitor) hurry() {
+	select {
+	case m.kick <- struct{}{}:
+	default: // somebody has said so already
 	}
 }
 
@@ -71,7 +87,9 @@ func (m *monitor) watch(c *Conn) {
 	m.mu.Lock()
 	m.gathered = append(m.gathered, c)
 	m.mu.Unlock()
-	m.rouse()
+	if m.rouse(); m.resting.Load() {
+		m.hurry()
+	}
 }
 
 func (m *monitor) run() {
@@ -85,25 +103,42 @@ func (m *monitor) run() {
 
 // stayAwake looks until there has been nothing to see for a while, and returns false when the engine closes.
 func (m *monitor) stayAwake() bool {
-	ticker := time.NewTicker(m.period)
-	defer ticker.Stop()
+	timer := time.NewTimer(m.period)
+	defer timer.Stop()
 	m.latest = time.Now()
 	clear(m.sights)
-	for idle := 0; idle < idleLooks; idle++ {
+	for idle := 0; idle < idleLooks; {
 		select {
 		case <-m.stop:
 			return false
-		case <-ticker.C:
+		case <-m.kick:
+			m.resting.Store(false)
+			timer.Reset(m.period)
+			continue
+		case <-timer.C:
+			m.resting.Store(false)
 		}
-		now := time.Now()
-		if now.Sub(m.latest) < m.period/2 {
-			continue // the one before came late: a ticker keeps one tick
+		idle++
+		if m.look(time.Now()) {
+			idle = 0
 		}
-		if m.look(now) {
-			idle = -1
+		timer.Reset(m.untilNext(idle))
+	}
+	m.resting.Store(false)
+	return true
+}
+
+// untilNext is how long the monitor waits after so many looks that found nothing.
+func (m *monitor) untilNext(idle int) time.Duration {
+	periods := min(1<<idle, longestRest)
+	if periods > 1 {
+		m.resting.Store(true)
+		if m.hasGathered() { // by who did not see it yet
+			m.resting.Store(false)
+			periods = 1
 		}
 	}
-	return true
+	return time.Duration(periods) * m.period
 }
 
 // look reports whether there was anything to see.
@@ -177,6 +212,7 @@ func (m *monitor) sleep() bool {
 	}
 	select {
 	case <-m.kick:
+		m.asleep.Store(false)
 		return true
 	case <-m.stop:
 		return false
@@ -190,6 +226,10 @@ func (m *monitor) mayMiss() bool {
 			return !m.never
 		}
 	}
+	return m.hasGathered()
+}
+
+func (m *monitor) hasGathered() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.gathered) > 0
