@@ -62,6 +62,7 @@ type Engine struct {
 	mu        sync.Mutex
 	listeners map[*Listener]struct{} // those of Listen
 	pool      *ants.Pool             // made when it is first needed: it has goroutines of its own
+	over      bool                   // there will be no pool any more
 }
 
 // NewEngine starts the reactors. They run until Close.
@@ -83,8 +84,10 @@ func newEngine(config EngineConfig, loopConfig loop.Config) (*Engine, error) {
 	}
 	for i := range e.reactors {
 		e.reactors[i].engine, e.reactors[i].loop = e, loops.Loop(i)
+		e.reactors[i].sender = &sender{loop: loops.Loop(i)}
 	}
 	e.dialled.server, e.dialled.engine = new(Server), e
+	e.dialled.setQueues()
 	engines.add(e)
 	e.monitor.start(e, config.TakeOverAfter)
 	return e, nil
@@ -119,9 +122,13 @@ func (r *registry) list() []*Engine {
 	return nil
 }
 
-// spawn runs do on a goroutine from the pool. It fails with ErrTooManyGoroutines.
+// spawn runs do on a goroutine from the pool. It fails with ErrTooManyGoroutines, or loop.ErrEngineClosed.
 func (e *Engine) spawn(do func()) error {
 	e.mu.Lock()
+	if e.over {
+		e.mu.Unlock()
+		return loop.ErrEngineClosed
+	}
 	if e.pool == nil {
 		pool, err := ants.NewPool(e.maxGoroutines, ants.WithNonblocking(true))
 		if err != nil {
@@ -157,6 +164,7 @@ func (e *Engine) Close() error {
 	e.monitor.end()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.over = true
 	if e.pool != nil {
 		if releaseErr := e.pool.ReleaseTimeout(poolPatience); err == nil {
 			err = releaseErr

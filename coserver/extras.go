@@ -14,6 +14,11 @@ type extras struct {
 
 	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock
 
+	// Protected by the Conn's mu.
+	outbox   *outbox // nil: nothing is queued
+	unsent   error   // why what was queued could not be sent
+	pressure pressure
+
 	mu     sync.Mutex
 	ctx    context.Context // nil until it is asked for
 	cancel context.CancelCauseFunc

@@ -43,6 +43,7 @@ func Listen(network, address string) (*Listener, error) {
 // Listen is the function Listen with connections that run on e.
 func (e *Engine) Listen(network, address string) (*Listener, error) {
 	r := &run{server: new(Server), engine: e, idle: make(chan struct{}), over: make(chan struct{})}
+	r.setQueues()
 	ln, err := r.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
 	if err != nil {
 		return nil, err

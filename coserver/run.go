@@ -17,12 +17,16 @@ type run struct {
 	draining atomic.Bool // shutting down: a connection that waits for a new request ends
 	pace     pace
 
+	queues  queueLimits
+	memory  memory
+	cutting atomic.Bool // somebody looks for the longest queues
+
 	mu        sync.Mutex
 	listeners []*Listener
 	conns     *Conn // the first of a list
 	count     int
 	ending    bool          // no connection is taken any more
-	idle      chan struct{} // closed when ending and the last handler has returned
+	idle      chan struct{} // closed when ending and the last handler has returned and the last queue is over
 	over      chan struct{} // closed when Shutdown or Close has done all that it will do
 }
 
@@ -37,6 +41,7 @@ func newRun(s *Server) (*run, error) {
 	}
 	r.pace.learns = s.Carrier == Auto
 	r.pace.period = int64(r.engine.monitor.period)
+	r.setQueues()
 	return r, nil
 }
 
@@ -55,7 +60,7 @@ func (r *run) add(c *Conn) bool {
 	return true
 }
 
-// remove takes c out again, when its handler has returned.
+// remove takes c out again, when its handler has returned and its queue is over.
 func (r *run) remove(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,7 +139,7 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 	if err := r.engine.spawn(func() { c.task.run(nil, c) }); err != nil {
 		l.Unhold()
 		c.shut(err)
-		r.remove(c)
+		c.depart()
 		r.server.report(c, err)
 	}
 }

@@ -36,7 +36,7 @@ func (c *Conn) serve() {
 		if !returned {
 			c.fell(recover())
 		}
-		c.run.remove(c)
+		c.depart()
 	}()
 	err := c.handle()
 	if c.output.gathered.Load() {

@@ -76,6 +76,25 @@ type Server struct {
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 
+	// MaxQueued bounds what waits in the queue of one connection ([Conn.Enqueue]) because the peer does not read, and MaxQueuedTotal
+	// what waits in those of all together, in bytes. A message counts its bytes and 64 more, until it is sent whole; one that is
+	// queued for several connections counts its own bytes once in the total. No queue may be longer than what is left of the
+	// total, so that slow peers, however many, leave room for the others. 0 means 1 MiB, and 256 MiB or twice MaxQueued.
+	MaxQueued, MaxQueuedTotal int
+
+	// QueuePolicy says what becomes of a message that there is no room for.
+	QueuePolicy QueuePolicy
+
+	// OnPressure is told when the queue of a connection has grown above HighWater, and when it has then fallen to LowWater, be it that it
+	// was sent or dropped: high and low in turn, one call at a time for a connection. It is called on a goroutine of its own, so it
+	// may block, and may come late; of what it is too late for, it is told the last of each kind. A panic in it ends the connection.
+	OnPressure func(c *Conn, high bool)
+
+	// HighWater and LowWater are the marks of OnPressure, in bytes as MaxQueued counts them. 0 means a quarter and a sixteenth of it.
+	HighWater, LowWater int
+
+	queueCounters queueCounters
+
 	mu  sync.Mutex
 	run *run // nil when the server is not started
 }
@@ -93,7 +112,7 @@ func (s *Server) validate() error {
 	if config := s.TLSConfig; config != nil && len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
 		return errors.New("coserver: Server.TLSConfig has no certificate")
 	}
-	return nil
+	return s.validateQueues()
 }
 
 func (s *Server) handshakeTimeout() time.Duration {
@@ -226,7 +245,7 @@ func (s *Server) Addr() net.Addr {
 
 // Shutdown ends the server in order: new clients are refused from now on; connections whose handlers wait for the first byte
 // of something new are closed, now or when they come to wait; the others finish. It returns nil when the last handler has
-// returned. If ctx is done first, it closes what is left, as Close does, and returns the error of ctx. It is safe from
+// returned and what was enqueued is sent. If ctx is done first, it closes what is left, as Close does, and returns the error of ctx. It is safe from
 // any goroutine, also from a handler, which must then not wait for it. On a server that is not started it does nothing.
 func (s *Server) Shutdown(ctx context.Context) error {
 	r := s.current()

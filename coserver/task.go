@@ -54,7 +54,8 @@ type reactor struct {
 	// running is the task that the loop resumed last. It may have parked since; whether it runs shows in its g.
 	running atomic.Pointer[task]
 	probed  atomic.Int64 // when the latest probe began, on the loop's clock
-	_       [32]byte     // loops do not share cache lines
+	sender  *sender
+	_       [24]byte // loops do not share cache lines
 }
 
 // body is what a task does: the life of a connection, or something beside it.

@@ -92,13 +92,15 @@ func (o *output) reset() {
 
 // flush sends what is gathered. The error is the next Write's to report, unless the connection is closed.
 func (c *Conn) flush() error {
-	if err := c.lock(loop.WriteSide); err != nil {
-		return err
+	if !c.queueHolds() { // which sends it first
+		if err := c.lock(loop.WriteSide); err != nil {
+			return err
+		}
+		if c.output.size > 0 {
+			_, _ = c.sendGathered()
+		}
+		c.unlock(loop.WriteSide)
 	}
-	if c.output.size > 0 {
-		_, _ = c.sendGathered()
-	}
-	c.unlock(loop.WriteSide)
 	if c.closed.Load() {
 		return net.ErrClosed
 	}
@@ -169,7 +171,8 @@ func (c *Conn) sent(n, asked int, err error) error {
 		_, err = c.wait(loop.WriteSide)
 	}
 	if err != nil && c.closed.Load() {
-		return net.ErrClosed // what failed may have been the end that Close has sent
+		out.err = net.ErrClosed // nothing is to follow what may be half a message
+		return net.ErrClosed    // what failed may have been the end that Close has sent
 	}
 	return err
 }
