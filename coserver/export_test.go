@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"log/slog"
+	"unsafe"
 
 	"github.com/strand-net/strand/loop"
 	"github.com/strand-net/strand/poller/sys"
@@ -32,3 +33,29 @@ func Carried(c *Conn) string {
 	}
 	return "apart"
 }
+
+// InLine returns how many calls, and stretches of a queue, stand in line for a turn of c.
+func InLine(c *Conn) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.line())
+}
+
+// HasQueue reports whether c has a queue at the moment.
+func HasQueue(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queue() != nil
+}
+
+// Writing reports whether somebody has the turn of the write side of c.
+func Writing(c *Conn) bool {
+	if c.sock.Acquire(loop.WriteSide) != loop.TurnTaken {
+		return true
+	}
+	c.unlock(loop.WriteSide)
+	return false
+}
+
+// SizeOfConn is what an idle connection takes, but for its task's stack.
+const SizeOfConn = unsafe.Sizeof(Conn{})

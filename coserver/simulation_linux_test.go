@@ -23,7 +23,8 @@ import (
 func handlerSimulation(carriers ...coserver.Carrier) *simtest.Simulation {
 	return &simtest.Simulation{
 		// Not what is called with a lock held: accept and epoll_ctl.
-		Held:  []string{"park", "recv", "recv" + systest.Returns, "send", "send" + systest.Returns, "close", "shutdown"},
+		Held:  []string{"park", "recv", "recv" + systest.Returns, "send", "send" + systest.Returns,
+			"sendv", "sendv" + systest.Returns, "close", "shutdown"},
 		Drive: func(s *simtest.Sim) { newSimulated(s, carriers).run() },
 	}
 }
@@ -292,7 +293,7 @@ func (m *simulated) actions() []simtest.Action {
 	}...)
 }
 
-// writeFrames writes from a goroutine that is not the handler's.
+// writeFrames writes from a goroutine that is not the handler's, and enqueues.
 func (m *simulated) writeFrames(c *client, conn *coserver.Conn) {
 	if !c.server.kind.shared {
 		return
@@ -302,12 +303,19 @@ func (m *simulated) writeFrames(c *client, conn *coserver.Conn) {
 		return // each writer is one goroutine
 	}
 	count := 1 + m.Rand.IntN(5)
+	calls := m.Rand.IntN(1 << count)
 	m.Trace("client %d: writer %d writes %d frames", c.Number, w, count)
 	m.spawn(func() {
 		defer c.writing[w].Store(false)
-		for range count {
-			c.begun[w].Add(1)
-			n, err := conn.Write(frame(w, int(c.begun[w].Load())-1))
+		for i := range count {
+			f := frame(w, int(c.begun[w].Add(1))-1)
+			n := 0
+			var err error
+			if calls&(1<<i) != 0 {
+				err = conn.Enqueue(f)
+			} else {
+				n, err = conn.Write(f)
+			}
 			m.Pause(writers*c.Number + w)
 			if err == nil {
 				c.taken[w].Add(1)
@@ -334,6 +342,9 @@ func (m *simulated) setDeadline(c *client, conn *coserver.Conn) {
 	if !c.server.kind.shared && !m.OneIn(3) {
 		set = conn.SetWriteDeadline
 		c.late = c.late || c.server.kind.gathers
+		if c.server.kind.queues {
+			c.cut.Store(true) // nobody is there to whom a timeout could be told
+		}
 	}
 	m.Trace("client %d: deadline", c.Number)
 	m.spawn(func() {
