@@ -39,21 +39,23 @@ func narrow(t *testing.T, c *coserver.Conn, client net.Conn) {
 	require.NoError(t, client.(interface{ SetReadBuffer(int) error }).SetReadBuffer(64<<10))
 }
 
-// stall enqueues on a connection whose peer does not read, until something has to wait, and returns how many bytes it was.
+// stall enqueues on a connection whose peer does not read, until the queue waits for room and gets none, and returns how many bytes it
+// was.
 func stall(t *testing.T, c *coserver.Conn, block []byte) (total int) {
 	t.Helper()
-	waits := 0
+	since := time.Now()
 	require.Eventually(t, func() bool {
-		if c.Queued() == 0 {
-			waits = 0
+		if coserver.QueueWaits(c) {
+			return time.Since(since) > 100*time.Millisecond // the peer's kernel may take its time with an answer
+		}
+		for since = time.Now(); c.Queued() < 4*len(block) && !coserver.QueueWaits(c); {
 			if err := c.Enqueue(block); err != nil {
-				require.NoError(t, err)
+				t.Error(err)
+				return true
 			}
 			total += len(block)
-			return false
 		}
-		waits++
-		return waits > 50
+		return false
 	}, patience, time.Millisecond, "the peer's buffers are full")
 	return total
 }

@@ -48,6 +48,14 @@ func HasQueue(c *Conn) bool {
 	return c.queue() != nil
 }
 
+// QueueWaits reports whether the queue of c waits for room.
+func QueueWaits(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.queue()
+	return o != nil && o.armed
+}
+
 // Writing reports whether somebody has the turn of the write side of c.
 func Writing(c *Conn) bool {
 	if c.sock.Acquire(loop.WriteSide) != loop.TurnTaken {

@@ -131,14 +131,14 @@ func (o *outbox) add(p []byte, m *Message) lack {
 	}
 }
 
-// lacks says what keeps a message out that counts cost. No queue may be longer than what is left for all: so, however many peers are
-// slow, there is as much again for the others as the longest queue has.
+// lacks says what keeps a message out that counts cost. No queue may grow longer than what is then left for all: so there is room for
+// the others, however many peers are slow.
 func (o *outbox) lacks(cost int) lack {
 	r := o.conn.run
 	switch size := o.size + cost; {
 	case size > r.queues.max:
 		return lacksRoom
-	case int64(size) > r.memory.free():
+	case int64(size) > r.memory.free()-int64(cost):
 		return lacksTotal
 	}
 	return nothing

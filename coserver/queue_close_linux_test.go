@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -19,60 +18,6 @@ import (
 	"github.com/strand-net/strand/coserver"
 	"github.com/strand-net/strand/poller/sys/systest"
 )
-
-// tiny is a kernel that holds a thousand bytes of a connection.
-var tiny = systest.Options{SendBuffer: 500, Window: 500}
-
-// drain reads what the peer gets until nothing comes any more, and returns it with why: io.EOF, a reset, or systest.ErrWouldBlock.
-func drain(peer *systest.Peer) (string, error) {
-	var all []byte
-	for buffer := make([]byte, 100); ; {
-		n, err := peer.Read(buffer)
-		all = append(all, buffer[:n]...)
-		if err != nil && err != systest.ErrWouldBlock {
-			return string(all), err
-		}
-		if n == 0 {
-			return string(all), err
-		}
-		synctest.Wait()
-	}
-}
-
-// queueing is a server on the tiny kernel whose handler enqueues what it is told, and then does what end says.
-func queueing(t *testing.T, s *coserver.Server, messages []string, end func(*coserver.Conn) error, test func(c *coserver.Conn, peer *systest.Peer)) {
-	var conn atomic.Pointer[coserver.Conn]
-	s.Handler = func(c *coserver.Conn) error {
-		conn.Store(c)
-		for _, m := range messages {
-			if err := c.Enqueue([]byte(m)); err != nil {
-				return err
-			}
-		}
-		return end(c)
-	}
-	onFake(t, tiny, s, func(peer *systest.Peer) {
-		test(conn.Load(), peer)
-		peer.Close()
-		synctest.Wait()
-		stats := s.QueueStats()
-		require.Zero(t, stats.Queued, "what is dropped counts no more")
-	})
-}
-
-// parts is ten messages, more than the tiny kernel holds.
-func parts() []string {
-	var all []string
-	for i := range 10 {
-		all = append(all, strings.Repeat(string(rune('a'+i)), 300))
-	}
-	return all
-}
-
-func wait(c *coserver.Conn) error {
-	_, err := c.Next()
-	return err
-}
 
 // What is enqueued is delivered after Close and after the handler's return, if the peer takes it in time, and then comes the end.
 func TestCloseSendsWhatIsEnqueued(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 func handlerSimulation(carriers ...coserver.Carrier) *simtest.Simulation {
 	return &simtest.Simulation{
 		// Not what is called with a lock held: accept and epoll_ctl.
-		Held:  []string{"park", "recv", "recv" + systest.Returns, "send", "send" + systest.Returns,
+		Held: []string{"park", "recv", "recv" + systest.Returns, "send", "send" + systest.Returns,
 			"sendv", "sendv" + systest.Returns, "close", "shutdown"},
 		Drive: func(s *simtest.Sim) { newSimulated(s, carriers).run() },
 	}
