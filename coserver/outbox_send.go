@@ -205,10 +205,14 @@ func (o *outbox) batch() [][]byte {
 
 // transmit sends of batch as much as there is room for, without waiting, and returns how many bytes it has taken.
 func (o *outbox) transmit(batch [][]byte) (int, error) {
-	if secure := o.conn.secure; secure != nil {
-		return secure.sendNow(batch)
+	c := o.conn
+	switch {
+	case c.secure != nil:
+		return c.secure.sendNow(batch)
+	case len(batch) == 1:
+		return c.sock.Send(batch[0])
 	}
-	return o.conn.sock.Sendv(batch)
+	return c.sock.Sendv(batch)
 }
 
 // took notes that n bytes of a batch have been taken.
