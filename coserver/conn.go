@@ -78,8 +78,9 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // Close sends what Write has gathered, as far as the kernel takes it at once, and closes the connection. Every call that
 // waits on it returns net.ErrClosed. What was written is delivered: if the peer is still sending, what it sends is dropped for
 // half a second or a megabyte before the descriptor is closed, for the kernel's answer to it would be a reset. What was enqueued is
-// delivered too, for as long as the server is shutting down or for five seconds; if the peer has not taken it by then, or a Write that
-// came before is cut short, the connection is reset. Close waits for none of that. A second Close fails with net.ErrClosed.
+// delivered too, within five seconds or as long as Shutdown waits; if the peer has not taken it by then, or a Write that came before
+// is cut short, the connection is reset. (One of a unix socket ends: there are no resets.) Close waits for none of that. A second
+// Close fails with net.ErrClosed.
 func (c *Conn) Close() error {
 	if c.closed.Load() {
 		return c.opError("close", net.ErrClosed)

@@ -465,3 +465,62 @@ func TestEnqueueDuringAHandshake(t *testing.T) {
 	all, _ := io.ReadAll(client) // it may end in a reset
 	require.NotContains(t, string(all), "secret")
 }
+
+// TLS that ends with something queued ends in order: all of it comes, and then the end, however soon after each other.
+func TestTLSEndsAfterAQueue(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		content := randomBytes(6, 3<<20)
+		s := &coserver.Server{Carrier: carrier, TLSConfig: serverTLS(), MaxQueued: 4 << 20, Handler: func(c *coserver.Conn) error {
+			line, err := c.ReadSlice('\n')
+			if err != nil {
+				return err
+			}
+			if string(line) == "much\n" {
+				return c.Enqueue(content)
+			}
+			return c.Enqueue(line)
+		}}
+		addr := start(t, s, "tcp")
+		ask := func(line string) []byte {
+			c := dialTLS(t, addr, clientTLS())
+			_, err := io.WriteString(c, line)
+			require.NoError(t, err)
+			got, err := io.ReadAll(c) // which tells a cut from an end
+			require.NoError(t, err)
+			require.NoError(t, c.Close())
+			return got
+		}
+		require.True(t, bytes.Equal(content, ask("much\n")))
+		for range 30 {
+			require.Equal(t, "little\n", string(ask("little\n")))
+		}
+		require.Zero(t, s.QueueStats().Lost)
+	})
+}
+
+// A handler that reads does not wait for the queue, also if TLS has something to say because of what it reads.
+func TestReadingDoesNotWaitForTheQueue(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		conns := make(chan *coserver.Conn, 1)
+		failed, until := make(chan error, 1), make(chan struct{})
+		addr := start(t, &coserver.Server{Carrier: carrier, TLSConfig: serverTLS(), Handler: func(c *coserver.Conn) error {
+			conns <- c
+			_, err := c.Next()
+			failed <- err
+			<-until
+			return nil
+		}}, "tcp")
+		defer close(until)
+		client := dial(t, addr)
+		secured := tls.Client(client, clientTLS())
+		require.NoError(t, secured.Handshake())
+		c := receive(t, conns)
+		narrow(t, c, client)
+		stall(t, c, make([]byte, 10_000))
+		_, err := io.WriteString(client, "\x17\x03\x03\x00\x20 this cannot be decrypted at all......")
+		require.NoError(t, err)
+		require.ErrorContains(t, receive(t, failed), "bad record MAC")
+		_, err = io.Copy(io.Discard, secured) // the alert comes behind what was queued
+		require.ErrorContains(t, err, "bad record MAC")
+	})
+}

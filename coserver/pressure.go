@@ -1,8 +1,6 @@
 package coserver
 
-import (
-	"runtime/debug"
-)
+import "runtime/debug"
 
 // pressure is how often a queue has crossed its marks, and how much of that Server.OnPressure has been told. It is high after an odd
 // number of times. Protected by the Conn's mu.
@@ -26,8 +24,8 @@ func (c *Conn) crossed(x *extras, size int) {
 	}
 }
 
-// tellPressure calls Server.OnPressure until it has been told all. Of what it comes too late for, it is told the last high and the
-// last low, for somebody may wait for either.
+// tellPressure calls Server.OnPressure until it has been told how it is. What it comes too late for is left out in pairs, but for the
+// last: a queue that was high and is low again is both, for somebody may wait to hear that it is low.
 func (c *Conn) tellPressure() {
 	returned := true
 	defer func() {

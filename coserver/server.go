@@ -87,7 +87,8 @@ type Server struct {
 
 	// OnPressure is told when the queue of a connection has grown above HighWater, and when it has then fallen to LowWater, be it that it
 	// was sent or dropped: high and low in turn, one call at a time for a connection. It is called on a goroutine of its own, so it
-	// may block, and may come late; of what it is too late for, it is told the last of each kind. A panic in it ends the connection.
+	// may block, and may come late: changes that undo each other meanwhile are left out, but never the last. A panic in it ends the
+	// connection.
 	OnPressure func(c *Conn, high bool)
 
 	// HighWater and LowWater are the marks of OnPressure, in bytes as MaxQueued counts them. 0 means a quarter and a sixteenth of it.

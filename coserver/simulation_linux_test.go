@@ -74,6 +74,9 @@ func newSimulated(s *simtest.Sim, carriers []coserver.Carrier) *simulated {
 		server.Carrier = carriers[s.Rand.IntN(len(carriers))]
 		server.Handler = func(c *coserver.Conn) error { return m.serve(server, c) }
 		server.OnError = m.onError
+		if s.OneIn(2) {
+			server.MaxQueued = 100 + s.Rand.IntN(3000)
+		}
 		m.servers = append(m.servers, server)
 		m.listen(server)
 	}
@@ -311,9 +314,11 @@ func (m *simulated) writeFrames(c *client, conn *coserver.Conn) {
 			f := frame(w, int(c.begun[w].Add(1))-1)
 			n := 0
 			var err error
-			if calls&(1<<i) != 0 {
+			queues := calls&(1<<i) != 0
+			if queues {
 				err = conn.Enqueue(f)
-			} else {
+			}
+			if !queues || errors.Is(err, coserver.ErrQueueFull) {
 				n, err = conn.Write(f)
 			}
 			m.Pause(writers*c.Number + w)

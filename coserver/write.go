@@ -92,15 +92,21 @@ func (o *output) reset() {
 
 // flush sends what is gathered. The error is the next Write's to report, unless the connection is closed.
 func (c *Conn) flush() error {
-	if !c.queueHolds() { // which sends it first
-		if err := c.lock(loop.WriteSide); err != nil {
+	switch c.sock.Acquire(loop.WriteSide) {
+	case loop.TurnClosed:
+		return net.ErrClosed
+	case loop.TurnBusy:
+		if c.queueHolds() {
+			return nil // it sends what is gathered first
+		}
+		if err := c.queueFor(loop.WriteSide); err != nil {
 			return err
 		}
-		if c.output.size > 0 {
-			_, _ = c.sendGathered()
-		}
-		c.unlock(loop.WriteSide)
 	}
+	if c.output.size > 0 {
+		_, _ = c.sendGathered()
+	}
+	c.unlock(loop.WriteSide)
 	if c.closed.Load() {
 		return net.ErrClosed
 	}
