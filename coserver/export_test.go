@@ -48,6 +48,9 @@ func HasQueue(c *Conn) bool {
 	return c.queue() != nil
 }
 
+// QueueMemory returns what the queues of c and of the other connections of its server's hold, in bytes.
+func QueueMemory(c *Conn) int64 { return c.run.memory.used.Load() }
+
 // QueueWaits reports whether the queue of c waits for room.
 func QueueWaits(c *Conn) bool {
 	c.mu.Lock()

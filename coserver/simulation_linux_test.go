@@ -180,6 +180,11 @@ func (m *simulated) close() {
 	m.Finish(done, 10*time.Second, m.peersRead, "the end")
 	m.Rest(m.peersRead)
 	m.Clean()
+	for _, c := range m.all {
+		if conn := c.conn.Load(); conn != nil && (coserver.HasQueue(conn) || coserver.QueueMemory(conn) != 0) {
+			m.Fatalf("client %d: a queue is left, or memory of one", c.Number)
+		}
+	}
 	if m.started.Load() != m.returned.Load() || m.actors.Load() != 0 {
 		m.Fatalf("%d handlers started, %d returned; %d other goroutines wait", m.started.Load(), m.returned.Load(), m.actors.Load())
 	}
@@ -203,6 +208,9 @@ func (m *simulated) checkAtRest(c *client) {
 	}
 	if c.left.Load() != end {
 		m.Fatalf("client %d (%s): handler returned %v, want %v", c.Number, c.server.kind.name, c.left.Load(), end)
+	}
+	if coserver.HasQueue(c.conn.Load()) {
+		m.Fatalf("client %d: something is queued", c.Number)
 	}
 	for w := range writers {
 		if taken := c.taken[w].Load(); int(taken) != c.frames[w] {
