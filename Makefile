@@ -47,7 +47,6 @@ soak: ## the simulations with random seeds for SOAK each, and handlers of all ki
 	go test ./loop -run '^TestSimulation$$' -count=1 -timeout 0 -v -soak $(SOAK)
 	go test ./coserver -run '^TestSimulation$$' -count=1 -timeout 0 -v -soak $(SOAK)
 	go test -race ./coserver -run '^TestMixedSoak$$' -count=1 -timeout 0 -v -soak $(MIXEDSOAK)
-	go test -race ./coserver -run '^TestMixedSoak$$' -count=1 -timeout 0 -v -soak 10m
 
 smoke: ## the main path: the comparison runs and every byte is right
 	go run ./cmd/strand bench --quick

@@ -1,8 +1,10 @@
 package coserver_test
 
 import (
+	"context"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -31,4 +33,31 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 			})
 		}
 	})
+}
+
+// Nor does a sleep that nobody can cancel, of a handler that its loop carries.
+func TestSleepDoesNotAllocate(t *testing.T) {
+	c := dial(t, start(t, &coserver.Server{Handler: func(c *coserver.Conn) error {
+		for {
+			data, err := c.Next()
+			if err != nil {
+				return err
+			}
+			if err := coserver.Sleep(context.Background(), time.Microsecond); err != nil {
+				return err
+			}
+			if _, err := c.Write(data); err != nil {
+				return err
+			}
+		}
+	}}, "tcp"))
+	message, answer := make([]byte, 64), make([]byte, 64)
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		if _, err := c.Write(message); err != nil {
+			t.Error(err)
+		}
+		if _, err := io.ReadFull(c, answer); err != nil {
+			t.Error(err)
+		}
+	}))
 }

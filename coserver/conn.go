@@ -32,7 +32,7 @@ type Conn struct {
 	wishes    atomic.Uint32 // wishReset, wishNoWrites
 
 	mu     sync.Mutex
-	places *[]*place // in line for a turn; nil: nobody ever was
+	places *[]*linePlace // in line for a turn; nil: nobody ever was
 
 	local    net.Addr
 	network  network
@@ -49,8 +49,8 @@ const (
 	wishClose                       // somebody is about to close it in order
 )
 
-// place is one in the line for the turn of a side.
-type place struct {
+// linePlace is one in the line for the turn of a side.
+type linePlace struct {
 	side     loop.Side
 	waiter   waiter // a call that waits, or:
 	queue    bool   // the queue, with so many
@@ -217,8 +217,8 @@ func (c *Conn) self() *task {
 // wait parks the caller until side is ready. It reports whether it did wait; if not, the gate may be tried again. The
 // caller must have the turn of side. It fails with net.ErrClosed or os.ErrDeadlineExceeded.
 func (c *Conn) wait(side loop.Side) (waited bool, err error) {
-	w := &c.waiting[side]
-	w.prepare(c.self())
+	w, t := &c.waiting[side], c.self()
+	w.prepare(t)
 	if !c.sock.Arm(side) {
 		return false, nil
 	}
@@ -236,6 +236,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 		c.watchDeadline(side)
 	}
 	w.wait()
+	if t != nil && w.task == nil {
+		t.enterLane()
+	}
 	if c.closed.Load() {
 		return true, net.ErrClosed
 	}
@@ -291,7 +294,7 @@ func (c *Conn) queueFor(side loop.Side) error {
 		}
 		return nil
 	}
-	p := &place{side: side}
+	p := &linePlace{side: side}
 	p.waiter.prepare(currentTask())
 	c.joinLine(p)
 	c.mu.Unlock()

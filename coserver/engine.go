@@ -56,6 +56,7 @@ type Engine struct {
 	leases        int  // protected by shared.mu
 
 	monitor   monitor
+	lane      lane
 	takeOvers atomic.Uint64
 	apart     atomic.Uint64 // how many times a server's handlers began to be
 

@@ -70,3 +70,18 @@ func Writing(c *Conn) bool {
 
 // SizeOfConn is what an idle connection takes, but for its task's stack.
 const SizeOfConn = unsafe.Sizeof(Conn{})
+
+// Lane is the lane of handlers that compute.
+type Lane struct{ lane }
+
+// Enter returns how to leave.
+func (l *Lane) Enter(now func() int64) (leave func()) {
+	p := l.enter(now)
+	return func() { l.leave(p, now()) }
+}
+
+// Expire takes back the places whose time is over.
+func (l *Lane) Expire(now int64) (held bool) { return l.expire(now) }
+
+// PlaceTime is how long a place may be held.
+const PlaceTime = placeTime

@@ -54,6 +54,7 @@ func (t *task) settle() (parks bool) {
 	h, pace := &t.habits, &t.conn.run.pace
 	switch {
 	case t.visit == 0:
+		t.leaveLane()
 		h.away -= min(h.away, 1)
 	case onLoop:
 		h.leftInTime()
@@ -106,6 +107,7 @@ type pace struct {
 	// The monitor's.
 	since uint64 // the look that began the window
 	slow  int    // looks in it that found loops held up by this server
+	again bool   // there were as many as it takes in the window before
 
 	nextProbe atomic.Int64 // on the loops' clock
 
@@ -118,7 +120,7 @@ type pace struct {
 const (
 	// A look at a loop counts as slow if since the last one, a period earlier, no more than slowVisits handlers have run, one
 	// after the other: they take an eighth of a period each, or more. A server is apart when slowLooks of windowLooks were
-	// slow, for each loop of the engine.
+	// slow, for each loop of the engine, and it had been so in the window before.
 	slowVisits  = 8
 	windowLooks = 64
 	slowLooks   = 8
@@ -131,15 +133,24 @@ const (
 	maxDoublings   = 6
 )
 
-// lookedSlow counts a slow look. The monitor's.
-func (p *pace) lookedSlow(look uint64, r *run) {
+// lookedSlow counts a slow look that found the handler of c; once means that each counts once in a window. The monitor's.
+func (p *pace) lookedSlow(look uint64, c *Conn, once bool) {
 	if !p.learns || p.apart.Load() {
 		return
 	}
+	needed := slowLooks * len(c.run.engine.reactors)
 	if look-p.since >= windowLooks {
+		p.again = p.slow >= needed && look-p.since < 2*windowLooks
 		p.since, p.slow = look, 0
 	}
-	if p.slow++; p.slow < slowLooks*len(r.engine.reactors) {
+	if once {
+		extra := c.extras()
+		if extra.seenSlow >= p.since {
+			return
+		}
+		extra.seenSlow = look
+	}
+	if p.slow++; p.slow < needed || !p.again {
 		return
 	}
 	p.slow = 0
@@ -147,10 +158,10 @@ func (p *pace) lookedSlow(look uint64, r *run) {
 	defer p.mu.Unlock()
 	p.score = 0
 	p.apart.Store(true)
-	r.engine.apart.Add(1)
+	c.run.engine.apart.Add(1)
 	if !p.told {
 		p.told = true
-		r.engine.goOn(r.tellApart) // a logger may block, and so may Addr; the monitor must not
+		c.run.engine.goOn(c.run.tellApart) // a logger may block, and so may Addr; the monitor must not
 	}
 }
 

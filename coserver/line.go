@@ -9,7 +9,7 @@ import (
 )
 
 // line returns who stands in line for a turn, first come first. The caller must have mu.
-func (c *Conn) line() []*place {
+func (c *Conn) line() []*linePlace {
 	if c.places == nil {
 		return nil
 	}
@@ -17,9 +17,9 @@ func (c *Conn) line() []*place {
 }
 
 // joinLine puts p at the end of the line. The caller must have mu, and the turn must be somebody's who has been told that there is one.
-func (c *Conn) joinLine(p *place) {
+func (c *Conn) joinLine(p *linePlace) {
 	if c.places == nil {
-		c.places = new([]*place)
+		c.places = new([]*linePlace)
 	}
 	*c.places = append(*c.places, p)
 }
@@ -47,7 +47,7 @@ func (c *Conn) pass(side loop.Side) bool {
 }
 
 // leaveLine takes the first place for side out of the line. The caller must have mu.
-func (c *Conn) leaveLine(side loop.Side) (first *place) {
+func (c *Conn) leaveLine(side loop.Side) (first *linePlace) {
 	line := c.line()
 	more := false
 	at := -1
@@ -79,7 +79,7 @@ func (c *Conn) dismissLine(cause error) {
 		reason = cause
 	}
 	c.mu.Lock()
-	var dismissed []*place
+	var dismissed []*linePlace
 	if len(c.line()) > 0 {
 		dismissed = c.takeDismissed(reason)
 	}
@@ -89,10 +89,10 @@ func (c *Conn) dismissLine(cause error) {
 	}
 }
 
-func (c *Conn) takeDismissed(reason error) (dismissed []*place) {
+func (c *Conn) takeDismissed(reason error) (dismissed []*linePlace) {
 	o := c.queue()
 	stays := false
-	*c.places = slices.DeleteFunc(*c.places, func(p *place) bool {
+	*c.places = slices.DeleteFunc(*c.places, func(p *linePlace) bool {
 		switch {
 		case !p.queue:
 			p.denied = reason

@@ -29,12 +29,6 @@ type monitor struct {
 	gathered []*Conn // by handlers that are apart, since the last look
 }
 
-// sight is what a look has seen of a loop.
-type sight struct {
-	visit uint64
-	again int // how many looks before had seen the same
-}
-
 const (
 	// defaultTakeOverAfter is the monitor's period if nobody says otherwise.
 	defaultTakeOverAfter = time.Millisecond
@@ -119,31 +113,52 @@ func (m *monitor) look() (busy bool) {
 		r, last := &m.engine.reactors[i], m.sights[i]
 		next := sight{visit: r.loop.Visiting()}
 		busy = busy || next.visit != 0
-		if !m.never && next.visit != 0 && last.visit != 0 {
-			if int64(next.visit-last.visit)*int64(m.period) <= slowVisits*int64(elapsed) {
-				m.lookedSlow(r)
-			}
-			if next.visit == last.visit {
-				next.again = last.again + 1
-				m.tooLong(r, next, elapsed)
+		if !m.never && next.visit != 0 {
+			next.thread, next.used, next.known = r.loop.Thread()
+			if last.visit != 0 {
+				m.compare(r, last, &next, elapsed)
 			}
 		}
 		m.sights[i] = next
 	}
+	busy = m.engine.lane.expire(m.engine.loops.Loop(0).Now()) || busy
 	return m.sendGathered() || busy
 }
 
-func (m *monitor) lookedSlow(r *reactor) {
-	if t := r.running.Load(); t != nil && t.conn != nil {
-		t.conn.run.pace.lookedSlow(m.looks, t.conn.run)
+// compare draws the conclusions from two looks at r that both found it visiting.
+func (m *monitor) compare(r *reactor, last sight, next *sight, elapsed time.Duration) {
+	if int64(next.visit-last.visit)*int64(m.period) > slowVisits*int64(elapsed) {
+		return
+	}
+	same := next.visit == last.visit
+	if same {
+		next.again, next.forgiven = last.again, last.forgiven
+	}
+	known, used := next.usedSince(last)
+	enough := used >= int64(elapsed)/2
+	if known && !enough && next.forgiven < mostForgiven && r.loop.Runnable(next.thread) {
+		// It is not the handler that takes so long: the machine has given the processor to others, and another goroutine would
+		// not get one sooner.
+		next.forgiven++
+		return
+	}
+	computes, late := known && enough, elapsed >= 2*m.period
+	m.lookedSlow(r, same || late)
+	if same {
+		next.again++
+	}
+	// When a look comes late, whatever made the monitor wait may have made the handler wait too; then it takes a third. But if the
+	// loop has been computing meanwhile, for few, it may well be that nobody else got a processor for it. The one that it is
+	// visiting now has taken most of that time, or most likely so.
+	if same && (!late || next.again > 1) || late && computes {
+		m.engine.takeOver(r, next.visit, computes)
 	}
 }
 
-// tooLong takes r over that has been visiting the same handler at two looks. If the second came late, whatever made the
-// monitor wait may have made the handler wait too; then it takes a third.
-func (m *monitor) tooLong(r *reactor, s sight, elapsed time.Duration) {
-	if elapsed < 2*m.period || s.again > 1 {
-		m.engine.takeOver(r, s.visit)
+// lookedSlow tells the server whose handler r visits, once in a while if it is one and the same handler that is seen again.
+func (m *monitor) lookedSlow(r *reactor, once bool) {
+	if t := r.running.Load(); t != nil && t.conn != nil {
+		t.conn.run.pace.lookedSlow(m.looks, t.conn, once)
 	}
 }
 

@@ -269,7 +269,7 @@ func (o *outbox) stand(messages int) bool {
 		o.holds, o.mine = true, messages
 		return true
 	}
-	c.joinLine(&place{side: loop.WriteSide, queue: true, messages: messages})
+	c.joinLine(&linePlace{side: loop.WriteSide, queue: true, messages: messages})
 	o.places++
 	return false
 }
@@ -284,7 +284,7 @@ func (o *outbox) schedule() bool {
 }
 
 // firstPlace returns the first place in line that there are messages for.
-func (o *outbox) firstPlace() *place {
+func (o *outbox) firstPlace() *linePlace {
 	for _, p := range o.conn.line() {
 		if p.queue && p.messages > 0 {
 			return p
@@ -294,7 +294,7 @@ func (o *outbox) firstPlace() *place {
 }
 
 // takeTurn is when the queue comes first in line.
-func (o *outbox) takeTurn(p *place) {
+func (o *outbox) takeTurn(p *linePlace) {
 	o.places--
 	o.holds = true
 	o.mine = p.messages

@@ -2,6 +2,9 @@ package coserver_test
 
 import (
 	"net"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,4 +71,22 @@ func descriptor(t *testing.T, c net.Conn) (fd int) {
 	require.NoError(t, err)
 	require.NoError(t, raw.Control(func(number uintptr) { fd = int(number) }))
 	return fd
+}
+
+// overflows is how often this machine had no room to remember a connection that had been closed (TIME-WAIT, RFC 9293 section 3.6.1). What still
+// arrives for such a one is answered by a reset, as if it had never been: that is no trace to compare.
+func overflows(t *testing.T) uint64 {
+	t.Helper()
+	data, err := os.ReadFile("/proc/net/netstat") // pairs of lines: names, and numbers in the same order
+	require.NoError(t, err)
+	lines := strings.Split(string(data), "\n")
+	for i := 0; i+1 < len(lines); i += 2 {
+		if place := slices.Index(strings.Fields(lines[i]), "TCPTimeWaitOverflow"); place >= 0 {
+			n, err := strconv.ParseUint(strings.Fields(lines[i+1])[place], 10, 64)
+			require.NoError(t, err)
+			return n
+		}
+	}
+	require.FailNow(t, "the kernel does not count overflows of TIME-WAIT")
+	return 0
 }

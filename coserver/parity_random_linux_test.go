@@ -3,7 +3,6 @@ package coserver_test
 import (
 	"flag"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
@@ -27,9 +26,7 @@ func TestSameAsNetAtRandom(t *testing.T) {
 			if seed() != 0 {
 				number = seed()
 			}
-			script := randomScript(number)
-			want := strings.Join(allow(t, "", network, script.run(t, base)), "\n")
-			got := strings.Join(script.run(t, open), "\n")
+			want, got := randomScript(number).compare(t, "", network, base, open)
 			require.Equal(t, want, got, "-run '%s' -seed %d", t.Name(), number)
 			if seed() != 0 {
 				return

@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/strand-net/strand/loop"
@@ -24,10 +25,28 @@ func Sleep(ctx context.Context, d time.Duration) error {
 			return ctx.Err()
 		}
 	}
-	s := &sleeping{task: t, when: t.reactor.loop.Now() + int64(d)}
-	if ctx.Done() != nil {
-		defer context.AfterFunc(ctx, func() { t.reactor.loop.Post((*sleepCancelled)(s)) })()
+	if ctx.Done() == nil {
+		s := sleeps.Get().(*sleeping)
+		s.sleep(t, d)
+		*s = sleeping{}
+		sleeps.Put(s)
+		return nil
 	}
+	s := new(sleeping)
+	defer context.AfterFunc(ctx, func() { t.reactor.loop.Post((*sleepCancelled)(s)) })()
+	s.sleep(t, d)
+	if s.cancelled {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// sleeps are for those that nobody can cancel; what cancels others may keep them.
+var sleeps = sync.Pool{New: func() any { return new(sleeping) }}
+
+// sleep returns when the time is over, or when it is cancelled. The task must be the caller.
+func (s *sleeping) sleep(t *task, d time.Duration) {
+	s.task, s.when = t, t.reactor.loop.Now()+int64(d)
 	if l := t.reactor.loop; l.Pin(t.visit) {
 		l.SetTimer(&s.timer, s.when, s)
 		l.Unpin(t.visit)
@@ -35,7 +54,6 @@ func Sleep(ctx context.Context, d time.Duration) error {
 		l.Post((*sleepBegun)(s))
 	}
 	t.yield(struct{}{})
-	return s.err(ctx)
 }
 
 // sleeping is a task that waits for a time. Its loop's, but for what the task has set before.
@@ -51,13 +69,6 @@ type sleeping struct {
 func (s *sleeping) RunOnLoop() {
 	s.over = true
 	s.task.resume()
-}
-
-func (s *sleeping) err(ctx context.Context) error {
-	if s.cancelled {
-		return ctx.Err()
-	}
-	return nil
 }
 
 // sleepBegun is a sleep whose task could not set the timer itself, and sleepCancelled one that ends early.

@@ -2,10 +2,16 @@ package coserver
 
 // takeOver ends a visit from outside: the loop goes on with a goroutine of the pool, and the handler by itself, until it waits
 // again. What it has gathered goes out now, for nobody knows when it will come to send it.
-func (e *Engine) takeOver(r *reactor, visit uint64) {
+func (e *Engine) takeOver(r *reactor, visit uint64, computes bool) {
 	t := r.running.Load() // since before the visit, which goes on if Depose says so
 	if t.conn != nil {
-		t.conn.extras().takenOver.Store(r.loop.Now()) // before the handler can find that it was
+		extra := t.conn.extras() // before the handler can find that it was
+		extra.takenOver.Store(r.loop.Now())
+		if computes {
+			extra.computes.Store(perhapsComputes)
+		} else {
+			extra.computes.Store(0)
+		}
 	}
 	if !r.loop.Depose(visit, e.goOn) {
 		return

@@ -88,6 +88,7 @@ func (t *task) end() {
 	if t.habits.probing > 0 { // a handler that served one request and returned
 		t.probed(t.onLoop())
 	}
+	t.leaveLane()
 	g := t.g.Swap(0)
 	t.state.Store(taskEnded)
 	strays.forget(t, g)

@@ -42,6 +42,7 @@ type Loop struct {
 	mailbox mailbox // work from other goroutines
 	closing atomic.Bool
 	visit   visit
+	thread  atomic.Int64 // that the loop's goroutine was on when the latest turn began
 
 	// Owned by the goroutine that runs the loop.
 	carrier *carrier
@@ -110,6 +111,7 @@ func (l *Loop) Unhold() {
 func (l *Loop) run() {
 	self := new(carrier)
 	l.carrier = self
+	l.noteThread()
 	finished := false
 	defer func() {
 		if !finished && !self.deposed {
@@ -196,6 +198,7 @@ func (l *Loop) wait() {
 	var err error
 	l.count, err = l.poller.Wait(l.events, timeout)
 	l.mailbox.awake()
+	l.noteThread()
 	if err != nil {
 		// The poller is ours alone and its descriptors are valid: this is not the kernel's answer to anybody's input.
 		panic("loop: " + err.Error())

@@ -54,8 +54,7 @@ func newEpoll(kernel sys.Kernel) (*epoll, error) {
 		return nil, os.NewSyscallError("eventfd2", errno)
 	}
 	e := &epoll{kernel: kernel, epfd: epfd, wakefd: wakefd}
-	event := wakeEvent
-	if errno := kernel.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, &event); errno != 0 {
+	if errno := kernel.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, wakeEvent); errno != 0 {
 		kernel.Close(wakefd)
 		kernel.Close(epfd)
 		return nil, os.NewSyscallError("epoll_ctl", errno)
@@ -96,8 +95,7 @@ func (e *epoll) control(op, fd int, token Token, events uint32) error {
 	if e.closed.Load() {
 		return ErrClosed
 	}
-	event := epollEvent(events, token)
-	if errno := e.kernel.EpollCtl(e.epfd, op, fd, &event); errno != 0 {
+	if errno := e.kernel.EpollCtl(e.epfd, op, fd, epollEvent(events, token)); errno != 0 {
 		return os.NewSyscallError("epoll_ctl", errno)
 	}
 	return nil
@@ -208,8 +206,7 @@ func (e *epoll) Wake() error {
 	if errno == syscall.EAGAIN {
 		// The counter, which nobody reads, is at its maximum. A write that fails is no edge; to modify the registration
 		// reports anew that the counter is not 0.
-		event := wakeEvent
-		call, errno = "epoll_ctl", e.kernel.EpollCtl(e.epfd, unix.EPOLL_CTL_MOD, e.wakefd, &event)
+		call, errno = "epoll_ctl", e.kernel.EpollCtl(e.epfd, unix.EPOLL_CTL_MOD, e.wakefd, wakeEvent)
 	}
 	if errno != 0 {
 		e.pending.Store(false)

@@ -22,7 +22,7 @@ import (
 type faulty struct {
 	sys.Kernel
 	epollCreate   func() (int, syscall.Errno)
-	epollCtl      func(epfd, op, fd int, event *unix.EpollEvent) syscall.Errno
+	epollCtl      func(epfd, op, fd int, event unix.EpollEvent) syscall.Errno
 	epollWait     func(epfd int, events []unix.EpollEvent) (int, syscall.Errno)
 	newParker     func(epfd int, poll func() bool) (sys.Parker, error)
 	eventfd       func() (int, syscall.Errno)
@@ -37,7 +37,7 @@ func working() *faulty {
 
 func (k *faulty) EpollCreate() (int, syscall.Errno) { return k.epollCreate() }
 
-func (k *faulty) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errno {
+func (k *faulty) EpollCtl(epfd, op, fd int, event unix.EpollEvent) syscall.Errno {
 	return k.epollCtl(epfd, op, fd, event)
 }
 
@@ -127,7 +127,7 @@ func TestNewFails(t *testing.T) {
 		"epoll_create": {func(k *faulty) { k.epollCreate = fail(syscall.EMFILE) }, "epoll_create1", syscall.EMFILE},
 		"eventfd":      {func(k *faulty) { k.eventfd = fail(syscall.ENFILE) }, "eventfd2", syscall.ENFILE},
 		"epoll_ctl": {func(k *faulty) {
-			k.epollCtl = func(int, int, int, *unix.EpollEvent) syscall.Errno { return syscall.ENOSPC }
+			k.epollCtl = func(int, int, int, unix.EpollEvent) syscall.Errno { return syscall.ENOSPC }
 		}, "epoll_ctl", syscall.ENOSPC},
 		"parker": {func(k *faulty) {
 			k.newParker = func(epfd int, _ func() bool) (sys.Parker, error) {
@@ -174,7 +174,7 @@ func TestAddFails(t *testing.T) {
 	defer p.Close()
 	socket := newSocket(t)
 
-	kernel.epollCtl = func(int, int, int, *unix.EpollEvent) syscall.Errno { return syscall.ENOSPC }
+	kernel.epollCtl = func(int, int, int, unix.EpollEvent) syscall.Errno { return syscall.ENOSPC }
 	err = p.Add(socket, 1, poller.Readable)
 	require.ErrorIs(t, err, syscall.ENOSPC) // epoll_ctl(2): fs.epoll.max_user_watches
 	require.EqualError(t, err, "epoll_ctl: no space left on device")

@@ -15,7 +15,7 @@ type readiness interface {
 	// EpollCreate makes a close-on-exec epoll instance (epoll_create1(2)).
 	EpollCreate() (int, syscall.Errno)
 	// EpollCtl is epoll_ctl(2).
-	EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errno
+	EpollCtl(epfd, op, fd int, event unix.EpollEvent) syscall.Errno
 	// EpollWait returns what is ready now; it does not wait (epoll_wait(2) with a timeout of 0).
 	EpollWait(epfd int, events []unix.EpollEvent) (int, syscall.Errno)
 	// NewParker takes over an epoll descriptor, so that a goroutine can wait until poll, asked each time that the
@@ -43,9 +43,9 @@ func (*host) EpollCreate() (int, syscall.Errno) {
 	return int(fd), errno
 }
 
-func (*host) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errno {
+func (*host) EpollCtl(epfd, op, fd int, event unix.EpollEvent) syscall.Errno {
 	_, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd),
-		uintptr(unsafe.Pointer(event)), 0, 0)
+		uintptr(unsafe.Pointer(&event)), 0, 0)
 	return errno
 }
 

@@ -60,6 +60,7 @@ type Kernel interface {
 	connecting
 	options
 	transfers
+	threads
 
 	// The platform's readiness calls: epoll on Linux.
 	readiness
@@ -99,4 +100,15 @@ type transfers interface {
 	Pipe() (r, w int, errno syscall.Errno)
 	// Splice moves up to n bytes from one descriptor to another, one of them a pipe, without blocking (splice(2)).
 	Splice(from, to, n int) (int, syscall.Errno)
+}
+
+// threads is the part of [Kernel] that tells what has become of a thread of this process. A platform that cannot tell has no
+// thread but 0, of which nothing is known.
+type threads interface {
+	// Thread is the calling thread (gettid(2)).
+	Thread() int
+	// ThreadTime is how much processor time a thread has used, in nanoseconds; false if that is not known.
+	ThreadTime(thread int) (int64, bool)
+	// Runnable reports whether a thread runs, or would if it got a processor; false also if that is not known.
+	Runnable(thread int) bool
 }

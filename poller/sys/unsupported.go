@@ -45,3 +45,6 @@ func (*host) Splice(_, _, _ int) (int, syscall.Errno)             { return 0, sy
 func (*host) Close(int) syscall.Errno                             { return syscall.ENOSYS }
 func (*host) Nanotime() int64                                     { return 0 }
 func (*host) NanotimeAt(time.Time) int64                          { return 0 }
+func (*host) Thread() int                                         { return 0 }
+func (*host) ThreadTime(int) (int64, bool)                        { return 0, false }
+func (*host) Runnable(int) bool                                   { return false }

@@ -52,7 +52,7 @@ func (k *Kernel) instance(call string, epfd int) (*instance, syscall.Errno) {
 }
 
 // EpollCtl is epoll_ctl(2).
-func (k *Kernel) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errno {
+func (k *Kernel) EpollCtl(epfd, op, fd int, event unix.EpollEvent) syscall.Errno {
 	k.enter("epoll_ctl", fd)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -76,7 +76,7 @@ func (k *Kernel) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errn
 		if _, ok := f.what.(*endpoint); ok && k.chance(f, k.faults.NoWatch) {
 			return []syscall.Errno{syscall.ENOMEM, syscall.ENOSPC}[k.roll(f, 2)]
 		}
-		w := &watch{instance: in, file: f, fd: fd, event: *event}
+		w := &watch{instance: in, file: f, fd: fd, event: event}
 		in.watches = append(in.watches, w)
 		f.watches = append(f.watches, w)
 		w.look()
@@ -85,7 +85,7 @@ func (k *Kernel) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) syscall.Errn
 			return syscall.ENOENT
 		}
 		w := in.watches[place]
-		w.event = *event
+		w.event = event
 		w.look()
 	case unix.EPOLL_CTL_DEL:
 		if place < 0 {

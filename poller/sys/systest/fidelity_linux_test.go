@@ -112,7 +112,7 @@ func (p hostPeer) Reset() error {
 const interest = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET
 
 func (w *world) control(op, fd int, events uint32) syscall.Errno {
-	return w.kernel.EpollCtl(w.epfd, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
+	return w.kernel.EpollCtl(w.epfd, op, fd, unix.EpollEvent{Events: events, Fd: int32(fd)})
 }
 
 // expect waits for an event of fd that says all of bits, and fails if it says anything else.
@@ -330,7 +330,7 @@ func TestViolations(t *testing.T) {
 	require.Equal(t, syscall.ENOTSOCK, errno)
 	fd, errno := k.Eventfd()
 	require.Zero(t, errno)
-	require.Zero(t, k.EpollCtl(epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}))
+	require.Zero(t, k.EpollCtl(epfd, unix.EPOLL_CTL_ADD, fd, unix.EpollEvent{Events: unix.EPOLLIN}))
 	require.Zero(t, k.Close(fd))
 	require.Equal(t, []string{
 		"close: descriptor 3 is not open",

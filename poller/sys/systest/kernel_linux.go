@@ -83,6 +83,12 @@ func (k *Kernel) Nanotime() int64 { return int64(time.Since(k.started)) }
 // NanotimeAt is what Nanotime is at t.
 func (k *Kernel) NanotimeAt(t time.Time) int64 { return int64(t.Sub(k.started)) }
 
+// This kernel knows of no threads: time passes only while all of them wait.
+
+func (k *Kernel) Thread() int                  { return 0 }
+func (k *Kernel) ThreadTime(int) (int64, bool) { return 0, false }
+func (k *Kernel) Runnable(int) bool            { return false }
+
 // trace tells of a call that has been made.
 func (k *Kernel) trace(call string, fd, n int, errno syscall.Errno) {
 	if k.options.Trace == nil {
