@@ -18,14 +18,16 @@ var ErrQueueFull = errors.New("coserver: output queue full")
 // many messages in one system call. It takes all of p or, with an error, nothing. Safe from any goroutine.
 //
 // Enqueue and Write keep their order: what a goroutine writes after it has enqueued something is sent after it, and the other way
-// round, and no message comes in the middle of another. So a Write waits for what is queued; a ReadFrom or Relay that goes on is
-// one Write, which what is enqueued meanwhile waits for.
+// round, and no message comes in the middle of another. So a Write waits for what is queued; and a Relay, or a ReadFrom of a file or a
+// connection, is one Write, for the end of which waits what is enqueued meanwhile.
 //
-// What waits is bounded by Server.MaxQueued and MaxQueuedTotal. If there is no room, it fails with ErrQueueFull, and
-// Server.QueuePolicy says what happens besides. (Connections without a server's handler have the limits of the zero Server.) After
-// a write deadline it fails with os.ErrDeadlineExceeded, as Write does; a write deadline that passes while something is queued closes
-// the connection, for there is no call that could tell. If the connection cannot be written to any more, it fails as Write would;
-// if that shows only later, the next Enqueue or Write fails with the error.
+// What waits is bounded by Server.MaxQueued and MaxQueuedTotal. If there is no room (and for what is larger than MaxQueued there never
+// is), it fails with ErrQueueFull and leaves everything as it was, or does what Server.QueuePolicy says. Connections of Listen and
+// Dial have the limits of the zero Server.
+//
+// After a write deadline it fails with os.ErrDeadlineExceeded, as Write does. A write deadline that passes while something is queued
+// closes the connection, for there is no call that could tell. If the connection cannot be written to any more, it fails as Write
+// would; if that shows only later, the next Enqueue or Write fails with the error.
 func (c *Conn) Enqueue(p []byte) error { return c.enqueue(p, nil) }
 
 // Queued returns how many bytes the queue of Enqueue holds, as MaxQueued counts them. Safe from any goroutine.

@@ -319,6 +319,9 @@ func (c *Conn) endQueue() bool {
 // closeQueue is for a connection that is closed: its queue keeps the descriptor until it has sent what it has, or, if it is cut, drops
 // it. It reports whether there is a queue.
 func (c *Conn) closeQueue(cut bool) bool {
+	if c.extra.Load() == nil {
+		return false // and whoever enqueues something sees that it is closed
+	}
 	c.mu.Lock()
 	o := c.queue()
 	if o == nil {

@@ -332,10 +332,14 @@ func (o *outbox) fail(err error) {
 	x.unsent = out.err
 	o.sending, o.begun = 0, 0
 	lost = o.dropRest() > 0 || o.lost || lost
+	lingers := o.closing && !o.cut
 	c.crossed(x, o.size)
 	c.mu.Unlock()
-	if lost && c.closed.Load() {
+	switch {
+	case lost && c.closed.Load():
 		c.sock.Reset()
+	case lingers:
+		c.sock.LingerOn()
 	}
 	c.mu.Lock()
 	o.endTurn()

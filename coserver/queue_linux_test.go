@@ -34,7 +34,8 @@ func drain(peer *systest.Peer) (string, error) {
 }
 
 // queueing is a server on the tiny kernel whose handler enqueues what it is told, and then does what end says.
-func queueing(t *testing.T, s *coserver.Server, messages []string, end func(*coserver.Conn) error, test func(c *coserver.Conn, peer *systest.Peer)) {
+func queueing(t *testing.T, s *coserver.Server, messages []string, end func(*coserver.Conn) error,
+	test func(c *coserver.Conn, peer *systest.Peer)) {
 	var conn atomic.Pointer[coserver.Conn]
 	s.Handler = func(c *coserver.Conn) error {
 		conn.Store(c)
