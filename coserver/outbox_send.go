@@ -332,6 +332,7 @@ func (o *outbox) fail(err error) {
 	x.unsent = out.err
 	o.sending, o.begun = 0, 0
 	lost = o.dropRest() > 0 || o.lost || lost
+	o.lost = lost // it may have the turn again, for a place in line
 	lingers := o.closing && !o.cut
 	c.crossed(x, o.size)
 	c.mu.Unlock()
