@@ -44,7 +44,7 @@ type Conn struct {
 
 // What the user has wished for.
 const (
-	wishReset    uint32 = 1 << iota // SetLinger(0): the close is to be a reset
+	wishReset    uint32 = 1 << iota // SetLinger(0), or output was dropped: the close is to be a reset
 	wishNoWrites                    // CloseWrite has been called
 	wishClose                       // somebody is about to close it in order
 )
@@ -136,9 +136,9 @@ func (c *Conn) end(linger bool, cause error) bool {
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)
 	c.stopTimer()
-	linger = linger && c.wishes.Load()&wishReset == 0
+	linger = linger && !c.resets()
 	queued := c.closeQueue(!linger)
-	if linger && !queued {
+	if linger && !queued && !c.resets() { // there may have been a queue that has lost something
 		c.sock.CloseLinger()
 	} else {
 		c.sock.Close()
@@ -149,6 +149,9 @@ func (c *Conn) end(linger bool, cause error) bool {
 	}
 	return true
 }
+
+// resets reports whether the close of the connection is to be a reset.
+func (c *Conn) resets() bool { return c.wishes.Load()&wishReset != 0 }
 
 // depart is for a connection that is over, but for its queue.
 func (c *Conn) depart() {

@@ -195,10 +195,16 @@ func (o *outbox) batch() [][]byte {
 	if size := c.output.size; size > 0 {
 		batch = append(batch, c.output.buffer[:size])
 	}
+	left := c.run.queues.max // what may be in hand; none of it can be dropped
+	if c.run.queues.policy == DropOldest {
+		left /= 2
+	}
 	begun := o.begun
-	for o.sending = 0; o.sending < o.mine && len(batch) < cap(batch); o.sending++ {
-		batch = append(batch, o.messages[o.head+o.sending].data[begun:])
+	for o.sending = 0; o.sending < o.mine && len(batch) < cap(batch) && left > 0; o.sending++ {
+		data := o.messages[o.head+o.sending].data
+		batch = append(batch, data[begun:])
 		begun = 0
+		left -= len(data) + queuedCost
 	}
 	return batch
 }
@@ -338,6 +344,7 @@ func (o *outbox) fail(err error) {
 	c.mu.Unlock()
 	switch {
 	case lost && c.closed.Load():
+		c.wishes.Or(wishReset) // whoever is closing it may not have come to the queue yet
 		c.sock.Reset()
 	case lingers:
 		c.sock.LingerOn()

@@ -14,7 +14,8 @@ const (
 	DropNewest QueuePolicy = iota
 
 	// DropOldest makes room for it by dropping the oldest messages of the same queue. A message that has begun to be sent is sent
-	// whole. For what grows old while it waits: prices, positions.
+	// whole; if what is being sent leaves no room, it is the newest that is refused. For what grows old while it waits: prices,
+	// positions.
 	DropOldest
 
 	// CutSlow closes the connection, with ErrQueueFull as the cause of its Context. If it is MaxQueuedTotal that leaves no room, those
