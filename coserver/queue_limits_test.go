@@ -3,12 +3,18 @@ package coserver_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -212,4 +218,110 @@ func TestQueueOptions(t *testing.T) {
 	}
 	require.Equal(t, "DropNewest DropOldest CutSlow QueuePolicy(7)",
 		fmt.Sprint(coserver.DropNewest, coserver.DropOldest, coserver.CutSlow, coserver.QueuePolicy(7)))
+}
+
+// Connections that are closed, cut, reset and timed out at any moment while several goroutines enqueue and write: nobody waits for ever,
+// and nothing stays counted.
+func TestQueueStorm(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		seed := rand.Uint64() >> 32
+		for _, secure := range []bool{false, true} {
+			s := &coserver.Server{Engine: newEngine(t, coserver.EngineConfig{Loops: 2}), Carrier: carrier, MaxQueued: 40_000, MaxQueuedTotal: 200_000,
+				QueuePolicy: coserver.QueuePolicy(seed % 3), HighWater: 20_000, OnPressure: func(*coserver.Conn, bool) {}, OnError: func(*coserver.Conn, error) {}}
+			shared := coserver.NewMessage(make([]byte, 3000))
+			act := func(c *coserver.Conn, random *rand.Rand) error {
+				var err error
+				switch random.IntN(40) {
+				case 0:
+					return c.Close()
+				case 1:
+					err = c.CloseWrite()
+				case 2:
+					err = c.SetWriteDeadline(time.Now().Add(time.Duration(random.IntN(3000)) * time.Microsecond))
+				case 3, 4:
+					err = c.SetWriteDeadline(time.Time{})
+				case 5:
+					err = c.Flush()
+				case 6, 7, 8, 9:
+					_, err = c.Write(make([]byte, random.IntN(5000)))
+				case 10, 11:
+					_, err = c.Writev([][]byte{make([]byte, 10), make([]byte, random.IntN(20_000))})
+				case 12, 13, 14, 15, 16:
+					err = c.EnqueueMessage(shared)
+				default:
+					err = c.Enqueue(make([]byte, random.IntN(3000)))
+				}
+				if errors.Is(err, net.ErrClosed) {
+					return err
+				}
+				return nil
+			}
+			var any atomic.Pointer[coserver.Conn]
+			s.Handler = func(c *coserver.Conn) error {
+				any.Store(c)
+				if err := c.SetWriteBuffer(8 << 10); err != nil {
+					return err
+				}
+				number, err := c.ReadSlice('\n')
+				if err != nil {
+					return err
+				}
+				var group coserver.Group
+				for i := range 3 {
+					random := rand.New(rand.NewPCG(seed, uint64(i)<<8|uint64(number[0])))
+					group.Offload(func() error {
+						for range 100 {
+							if act(c, random) != nil {
+								break
+							}
+						}
+						return nil
+					})
+				}
+				random := rand.New(rand.NewPCG(seed, 99<<8|uint64(number[0])))
+				for range 30 {
+					if act(c, random) != nil {
+						break
+					}
+				}
+				return group.Wait()
+			}
+			if secure {
+				s.TLSConfig = serverTLS()
+			}
+			addr := start(t, s, "tcp")
+			var clients sync.WaitGroup
+			for number := range 60 {
+				random := rand.New(rand.NewPCG(seed, uint64(number)))
+				clients.Go(func() {
+					c, err := net.Dial(addr.Network(), addr.String())
+					if !noError(t, err) {
+						return
+					}
+					defer c.Close()
+					noError(t, c.SetDeadline(time.Now().Add(patience)))
+					noError(t, c.(*net.TCPConn).SetReadBuffer(64<<10))
+					var rw io.ReadWriter = c
+					if secure {
+						rw = tls.Client(c, clientTLS())
+					}
+					if _, err := rw.Write([]byte{byte(number), '\n'}); err != nil {
+						return
+					}
+					if random.IntN(3) > 0 {
+						_, err = io.Copy(io.Discard, io.LimitReader(rw, int64(random.IntN(200_000))))
+					}
+					if random.IntN(2) == 0 {
+						noError(t, c.(*net.TCPConn).SetLinger(0))
+					}
+					_ = err // however it ends
+				})
+			}
+			clients.Wait()
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			require.NoError(t, s.Shutdown(ctx), "seed %d", seed)
+			cancel()
+			require.Zero(t, coserver.QueueMemory(any.Load()), "seed %d", seed)
+		}
+	})
 }
