@@ -6,7 +6,7 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check fmt vet lint deps cross test race procs compat fuzz soak smoke faults bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat fuzz soak smoke faults hostile reload bench bench-compare
 
 check: fmt vet lint deps cross race procs compat fuzz smoke
 
@@ -19,6 +19,7 @@ vet:
 lint:
 	go run $(STATICCHECK) ./...
 	cd bench/compat && go run $(STATICCHECK) ./...
+	cd coserver/prometheus && go run $(STATICCHECK) ./...
 
 deps: ## who may know whom (docs/design.md)
 	.ci/deps
@@ -36,9 +37,11 @@ procs: ## the engine on other numbers of processors
 	GOMAXPROCS=1 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
 	GOMAXPROCS=4 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
 
-compat: ## well-known libraries run on strand; a module of its own
+compat: ## well-known libraries run on strand, and strand in them; modules of their own
 	cd bench/compat && go vet ./...
 	cd bench/compat && go test -race -count=$(COUNT) -timeout 8m ./...
+	cd coserver/prometheus && go vet ./...
+	cd coserver/prometheus && go test -race -count=$(COUNT) -timeout 8m ./...
 
 fuzz: ## each fuzz target for a short while
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
@@ -56,6 +59,17 @@ STRACE ?= $(shell command -v strace)
 faults: ## the real binary, whose system calls fail; needs strace on Linux
 	@test -n "$(STRACE)" || { echo "make faults needs strace" >&2; exit 1; }
 	go test -count=$(COUNT) -timeout 3m -run 'TestFaults$$' ./cmd/strand -strace "$(STRACE)"
+
+reload: ## many reloads of the real binary, under 1,000 new connections a second and 500 that stay
+	go test -count=$(COUNT) -timeout 10m -run 'TestReloadUnderLoad$$' -v ./cmd/strand -reloads
+
+SLOWHTTPTEST ?= $(shell command -v slowhttptest)
+
+hostile: ## what must hold under attack, in the large and to the figure; needs slowhttptest, 20,000 descriptors and a quiet machine
+	@test -n "$(SLOWHTTPTEST)" || { echo "make hostile needs slowhttptest" >&2; exit 1; }
+	go test ./coserver -count=$(COUNT) -timeout 30m -v -long -slowhttptest "$(SLOWHTTPTEST)" \
+		-run '^(TestRestartsBesideAnother|TestStormBesideBusyConnections|TestSlowPeersBesideOthers|TestSlowHTTPTest|TestMemoryAfterABurst)$$'
+	go test ./cmd/strand -count=$(COUNT) -timeout 10m -v -long -run '^(TestDescriptorsRunOutBesideOthers|TestPeersThatNeverRead)$$'
 
 bench:
 	go run ./cmd/strand bench

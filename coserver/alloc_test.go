@@ -11,12 +11,13 @@ import (
 	"github.com/strand-net/strand/coserver"
 )
 
-// An echo allocates nothing, whatever carries the handler.
+// An echo allocates nothing, whatever carries the handler, also with timeouts.
 func TestEchoDoesNotAllocate(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		for name, handler := range map[string]func(*coserver.Conn) error{"Next": echoNext, "Read": echoRead, "ReadSlice": echoLine} {
 			t.Run(name, func(t *testing.T) {
-				c := dial(t, start(t, &coserver.Server{Handler: handler, Carrier: carrier}, "tcp"))
+				s := &coserver.Server{Handler: handler, Carrier: carrier, IdleTimeout: time.Hour, ReadTimeout: time.Hour, WriteTimeout: time.Hour}
+				c := dial(t, start(t, s, "tcp"))
 				message, answer := make([]byte, 64), make([]byte, 64)
 				for i := range message {
 					message[i] = '\n'

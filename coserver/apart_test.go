@@ -266,6 +266,8 @@ func TestServerOfShortConnectionsComesBack(t *testing.T) {
 		return err
 	}}, "tcp")
 	var group sync.WaitGroup
+	defer group.Wait()
+	defer blocking.Store(false)
 	for range 8 {
 		group.Go(func() {
 			for blocking.Load() {

@@ -87,7 +87,7 @@ func TestBroadcastWaitsForNobody(t *testing.T) {
 			readers.Wait()
 			require.NotZero(t, conns[0].Queued())
 			require.NotZero(t, refused)
-			require.EqualValues(t, refused, s.QueueStats().Refused)
+			require.EqualValues(t, refused, s.Stats().Queues.Refused)
 		})
 	}
 }

@@ -29,24 +29,26 @@ type Conn struct {
 	extra     atomic.Pointer[extras]
 	secure    *secure // nil without TLS; protected by the turns of both sides
 	closed    atomic.Bool
-	wishes    atomic.Uint32 // wishReset, wishNoWrites
+	wishes    atomic.Uint32 // wishReset and the others
+	woken     [2]bool       // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
+	phases    [2]phase      // by loop.Side: what the server's limits see in the waits; protected by the turn of the side
+	network   network
+	unserved  bool // it has no handler: it ends with Close
 
 	mu     sync.Mutex
 	places *[]*linePlace // in line for a turn; nil: nobody ever was
 
-	local    net.Addr
-	network  network
-	woken    [2]bool // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
-	unserved bool    // it has no handler: it ends with Close
+	local net.Addr
 
 	prev, next *Conn // in run.conns; protected by run.mu
 }
 
-// What the user has wished for.
+// What the user has wished for, or the server.
 const (
 	wishReset    uint32 = 1 << iota // SetLinger(0), or output was dropped: the close is to be a reset
 	wishNoWrites                    // CloseWrite has been called
 	wishClose                       // somebody is about to close it in order
+	wishLeave                       // it is its turn to end, of those that Shutdown ends one by one
 )
 
 // linePlace is one in the line for the turn of a side.
@@ -132,6 +134,7 @@ func (c *Conn) end(linger bool, cause error) bool {
 		return false
 	}
 	c.cancelContext(cause)
+	c.noteTraffic()
 	// Whoever arms a side from now on sees closed afterwards, and does not wait.
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)
@@ -223,6 +226,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	w, t := &c.waiting[side], c.self()
 	w.prepare(t)
 	if !c.sock.Arm(side) {
+		if c.closed.Load() { // what lingers of it waits now
+			return false, net.ErrClosed
+		}
 		return false, nil
 	}
 	if c.mustEnd(side) && c.sock.Disarm(side) {
@@ -231,6 +237,9 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	}
 	if c.hurried(side) && c.sock.Disarm(side) {
 		return false, os.ErrDeadlineExceeded // what is left is kept
+	}
+	if c.run.timed {
+		c.limitWait(side)
 	}
 	if c.deadlines.Load() != nil {
 		if err := c.expired(side); err != nil && c.sock.Disarm(side) {
@@ -250,6 +259,11 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	if woken && c.hurried(side) {
 		return true, os.ErrDeadlineExceeded
 	}
+	if woken && c.run.timed {
+		if err := c.limitOver(side); err != nil {
+			return true, err
+		}
+	}
 	if err := c.expired(side); err != nil {
 		if !woken {
 			// It was readiness that ended the wait, just before the deadline did. The next call must not wait for what has
@@ -264,7 +278,7 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 // mustEnd reports whether there is no point in waiting: the connection is closed, or its server is shutting down and
 // nothing has come of the next request.
 func (c *Conn) mustEnd(side loop.Side) bool {
-	return c.closed.Load() || side == loop.ReadSide && c.run.draining.Load() && !c.input.begun.Load()
+	return c.closed.Load() || side == loop.ReadSide && c.leaves() && !c.input.begun.Load()
 }
 
 // endIfIdle closes the connection if its handler waits for the first byte of something new.
@@ -314,6 +328,9 @@ func (c *Conn) queueFor(side loop.Side) error {
 
 // unlock gives the turn of side to the next that waits for it.
 func (c *Conn) unlock(side loop.Side) {
+	if side == loop.WriteSide {
+		c.phases[side] = phaseNone
+	}
 	for c.sock.Release(side) {
 		if c.pass(side) {
 			return

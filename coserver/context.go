@@ -26,6 +26,16 @@ func (c *Conn) Context() context.Context {
 	return x.ctx
 }
 
+// ServerContext returns a context that is cancelled when the connection's server begins to end, by Shutdown or Close, with the cause
+// ErrServerClosed: for a handler that waits for something else than its connection (as in Sleep), and would keep Shutdown
+// waiting. The connection is not ended by that. Without a Server it is context.Background(). Safe from any goroutine.
+func (c *Conn) ServerContext() context.Context {
+	if c.run.ctx == nil {
+		return context.Background()
+	}
+	return c.run.ctx
+}
+
 // cancelContext ends the context because of cause, if it is the first.
 func (c *Conn) cancelContext(cause error) {
 	x := c.extra.Load()

@@ -15,8 +15,21 @@ import (
 // it fires it looks what holds now. So a deadline for each request costs the store of a number.
 type deadlines struct {
 	at    [2]atomic.Int64 // by loop.Side: on the loop's clock, 0: none
+	limit [2]atomic.Int64 // the same of the server's own, for the wait that is under way or the last one
+	moved atomic.Uint32   // bytes sent since there was a limit, modulo its size
+	begin [2]uint32       // by loop.Side: moved when the limit was set; protected by the turn of the side, as left is
+	left  [2]int64        // what the limit leaves to the next wait of its phase, and a nanosecond; 0 while a call is under way
 	armed atomic.Int64    // when the timer fires, 0: it does not
 	timer loop.Timer      // loop goroutine only
+}
+
+// due returns when a wait for side has to end: the earlier of its deadline and the server's limit, or 0.
+func (d *deadlines) due(side loop.Side) int64 {
+	at, limit := d.at[side].Load(), d.limit[side].Load()
+	if at == 0 || limit != 0 && limit < at {
+		return limit
+	}
+	return at
 }
 
 // SetDeadline is SetReadDeadline and SetWriteDeadline.
@@ -63,6 +76,9 @@ func (c *Conn) setDeadline(t time.Time, sides ...loop.Side) error {
 }
 
 func (c *Conn) makeDeadlines() *deadlines {
+	if d := c.deadlines.Load(); d != nil {
+		return d
+	}
 	c.deadlines.CompareAndSwap(nil, new(deadlines))
 	return c.deadlines.Load()
 }
@@ -95,7 +111,7 @@ func (c *Conn) expired(side loop.Side) error {
 // watchDeadline makes sure that a wait for side, which has been armed, ends in time.
 func (c *Conn) watchDeadline(side loop.Side) {
 	if d := c.deadlines.Load(); d != nil {
-		if at := d.at[side].Load(); at != 0 {
+		if at := d.due(side); at != 0 {
 			c.armTimer(d, at)
 		}
 	}
@@ -138,7 +154,7 @@ func (e *expiring) RunOnLoop() {
 	d.armed.Store(0)
 	now := c.sock.Loop().Now()
 	for _, side := range [...]loop.Side{loop.ReadSide, loop.WriteSide} {
-		at := d.at[side].Load()
+		at := d.due(side)
 		switch {
 		case at == 0:
 		case at <= now:

@@ -103,6 +103,7 @@ func deaf(t *testing.T, address netip.AddrPort) netip.AddrPort {
 	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { syscall.Close(fd) })
+	require.NoError(t, syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)) // as reserve has
 	require.NoError(t, syscall.Bind(fd, sockaddr))
 	require.NoError(t, syscall.Listen(fd, 0))
 	bound, err := syscall.Getsockname(fd)
@@ -117,6 +118,22 @@ func deaf(t *testing.T, address netip.AddrPort) netip.AddrPort {
 		}
 		t.Cleanup(func() { c.Close() })
 	}
+}
+
+// reserve keeps a port of ::1 for this test, until somebody listens there. It reports false if it is somebody else's. With SO_REUSEADDR on
+// both, one socket may listen where another is only bound, and no connection gets the port for its own end (ip(7)).
+func reserve(t *testing.T, port uint16) bool {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET6, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { syscall.Close(fd) })
+	require.NoError(t, syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1))
+	err = syscall.Bind(fd, &syscall.SockaddrInet6{Addr: netip.IPv6Loopback().As16(), Port: int(port)})
+	if err == syscall.EADDRINUSE {
+		return false
+	}
+	require.NoError(t, err)
+	return true
 }
 
 func TestDialTimeout(t *testing.T) {
@@ -186,6 +203,9 @@ func nameServer(t *testing.T) *net.Resolver {
 // A name with addresses of both families: whichever answers first wins (RFC 8305).
 func TestHappyEyeballs(t *testing.T) {
 	addr := start(t, &coserver.Server{Handler: echoNext}, "tcp").(*net.TCPAddr)
+	for !reserve(t, addr.AddrPort().Port()) {
+		addr = start(t, &coserver.Server{Handler: echoNext}, "tcp").(*net.TCPAddr)
+	}
 	both := net.JoinHostPort("both.test", addr.AddrPort().String()[strings.Index(addr.String(), ":")+1:])
 	connect := func(t *testing.T, d coserver.Dialer, network string) {
 		d.Resolver = nameServer(t)

@@ -1,10 +1,12 @@
 package coserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,6 +33,14 @@ type EngineConfig struct {
 	// 1 ms, a negative value for ever.
 	TakeOverAfter time.Duration
 
+	// LagInterval is how often it is measured how late the loops are (see LagStats), which wakes each of them. 0 means never, or if
+	// OnLoopLag is set, every 100 ms.
+	LagInterval time.Duration
+
+	// OnLoopLag is told of each measurement: the index of the loop, and how late it was. It is called on a goroutine of its own, one
+	// call at a time. While it blocks, nothing is measured, and Close waits.
+	OnLoopLag func(loop int, lag time.Duration)
+
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -40,6 +50,9 @@ const defaultMaxGoroutines = 256 << 10
 func (c *EngineConfig) validate() error {
 	if c.MaxGoroutines < 0 {
 		return fmt.Errorf("coserver: EngineConfig.MaxGoroutines is %d, want 0 or more", c.MaxGoroutines)
+	}
+	if c.LagInterval < 0 {
+		return fmt.Errorf("coserver: EngineConfig.LagInterval is %v, want 0 or more", c.LagInterval)
 	}
 	return nil
 }
@@ -57,13 +70,16 @@ type Engine struct {
 
 	monitor   monitor
 	lane      lane
+	lag       lagWatch
 	takeOvers atomic.Uint64
+	away      atomic.Int64  // handlers that have been taken over and are not back
+	awayFor   atomic.Int64  // nanoseconds, of those that are
 	apart     atomic.Uint64 // how many times a server's handlers began to be
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{} // those of Listen
 	pool      *ants.Pool             // made when it is first needed: it has goroutines of its own
-	over      bool                   // there will be no pool any more
+	closed    bool                   // there is none any more
 }
 
 // NewEngine starts the reactors. They run until Close.
@@ -91,6 +107,7 @@ func newEngine(config EngineConfig, loopConfig loop.Config) (*Engine, error) {
 	e.dialled.setQueues()
 	engines.add(e)
 	e.monitor.start(e, config.TakeOverAfter)
+	e.lag.start(e, config.LagInterval, config.OnLoopLag)
 	return e, nil
 }
 
@@ -123,15 +140,16 @@ func (r *registry) list() []*Engine {
 	return nil
 }
 
-// spawn runs do on a goroutine from the pool. It fails with ErrTooManyGoroutines, or loop.ErrEngineClosed.
+// spawn runs do on a goroutine from the pool. It fails with ErrTooManyGoroutines, or when the pool is gone: who has been taken over may
+// have something to do still when the engine is closed.
 func (e *Engine) spawn(do func()) error {
 	e.mu.Lock()
-	if e.over {
+	if e.closed {
 		e.mu.Unlock()
 		return loop.ErrEngineClosed
 	}
 	if e.pool == nil {
-		pool, err := ants.NewPool(e.maxGoroutines, ants.WithNonblocking(true))
+		pool, err := newPool(e.maxGoroutines)
 		if err != nil {
 			e.mu.Unlock()
 			return err
@@ -148,6 +166,19 @@ func (e *Engine) spawn(do func()) error {
 	return nil
 }
 
+// newPool makes a pool, on a goroutine of its own: those that the pool starts would have the labels of the handler that first needs
+// it, and for ever.
+func newPool(size int) (pool *ants.Pool, err error) {
+	made := make(chan struct{})
+	go func() {
+		defer close(made)
+		pprof.SetGoroutineLabels(context.Background())
+		pool, err = ants.NewPool(size, ants.WithNonblocking(true))
+	}()
+	<-made
+	return pool, err
+}
+
 // poolPatience is how long Close waits for the pool's goroutines to notice that it is over; they have nothing to do by then.
 const poolPatience = 5 * time.Second
 
@@ -160,12 +191,13 @@ func (e *Engine) Close() error {
 	for _, ln := range listeners {
 		ln.Close()
 	}
+	e.lag.end()
 	err := e.loops.Close()
 	engines.remove(e)
 	e.monitor.end()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.over = true
+	e.closed = true
 	if e.pool != nil {
 		if releaseErr := e.pool.ReleaseTimeout(poolPatience); err == nil {
 			err = releaseErr

@@ -123,7 +123,7 @@ const (
 
 // lacks counts a message that was refused, and does what the policy says.
 func (c *Conn) lacks(what lack) {
-	counts := &c.run.server.queueCounters
+	counts := &c.run.server.counters.queues
 	if what == lacksTotal {
 		counts.refusedTotal.Add(1)
 	} else {
@@ -142,7 +142,7 @@ func (c *Conn) lacks(what lack) {
 
 func (c *Conn) cutSlow() {
 	if c.shut(ErrQueueFull) {
-		c.run.server.queueCounters.cut.Add(1)
+		c.run.server.counters.queues.cut.Add(1)
 	}
 }
 

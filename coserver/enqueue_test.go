@@ -267,8 +267,8 @@ func TestRandomSenders(t *testing.T) {
 				for sender, n := range next {
 					require.Equal(t, messages, n, "seed %d: sender %d", seed, sender)
 				}
-				eventually(t, func() bool { return s.QueueStats().Queued == 0 }, "nothing is queued")
-				require.Zero(t, s.QueueStats().Lost)
+				eventually(t, func() bool { return s.Stats().Queues.Queued == 0 }, "nothing is queued")
+				require.Zero(t, s.Stats().Queues.Lost)
 			})
 		})
 	}
@@ -384,8 +384,8 @@ func TestResetWithAQueue(t *testing.T) {
 			stall(t, c, make([]byte, 10_000))
 			require.NoError(t, client.(*net.TCPConn).SetLinger(0))
 			require.NoError(t, client.Close())
-			eventually(t, func() bool { return s.QueueStats().Queued == 0 }, "the queue is gone")
-			require.NotZero(t, s.QueueStats().Lost)
+			eventually(t, func() bool { return s.Stats().Queues.Queued == 0 }, "the queue is gone")
+			require.NotZero(t, s.Stats().Queues.Lost)
 			require.Error(t, c.Enqueue([]byte("x")))
 			require.Zero(t, c.Queued())
 		})
@@ -494,7 +494,7 @@ func TestTLSEndsAfterAQueue(t *testing.T) {
 		for range 30 {
 			require.Equal(t, "little\n", string(ask("little\n")))
 		}
-		require.Zero(t, s.QueueStats().Lost)
+		require.Zero(t, s.Stats().Queues.Lost)
 	})
 }
 

@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"log/slog"
+	"net/netip"
 	"unsafe"
 
 	"github.com/strand-net/strand/loop"
@@ -18,6 +19,23 @@ var NewEngineWith = newEngine
 
 // MonitorSleeps reports whether nobody looks after an engine's loops, for there is nothing to see.
 func MonitorSleeps(e *Engine) bool { return e.monitor.asleep.Load() }
+
+// CountedIP is the address under which a server counts a peer for MaxConnsPerIP.
+func CountedIP(peer netip.AddrPort) netip.Addr { return (&limits{perIP: 1}).counted(peer) }
+
+// Admitted returns how many places a server has given away, and to how many addresses.
+func Admitted(s *Server) (conns, addresses int) {
+	s.admission.mu.Lock()
+	defer s.admission.mu.Unlock()
+	return s.admission.conns, len(s.admission.perIP)
+}
+
+// Handshakes returns how many handshakes of a server are under way, and how many wait for their turn.
+func Handshakes(s *Server) (busy, waiting int) {
+	s.handshakes.mu.Lock()
+	defer s.handshakes.mu.Unlock()
+	return s.handshakes.busy, len(s.handshakes.waiting)
+}
 
 // LoopOf returns loop i of an engine.
 func LoopOf(e *Engine, i int) *loop.Loop { return e.loops.Loop(i) }
@@ -85,3 +103,6 @@ func (l *Lane) Expire(now int64) (held bool) { return l.expire(now) }
 
 // PlaceTime is how long a place may be held.
 const PlaceTime = placeTime
+
+// GoOn has an engine run do, as it does to carry on with a loop.
+func GoOn(e *Engine, do func()) { e.goOn(do) }

@@ -12,10 +12,9 @@ type extras struct {
 	remote *net.UnixAddr          // of a unix socket that was dialled
 	helper atomic.Pointer[helper] // who has the write side for the handler, or nil
 
-	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock
+	takenOver atomic.Int64 // when the loop last went on without the handler, on its clock; 0 when that is back
 	computes  atomic.Int32 // how sure it is, 0 to surelyComputes, that the handler computes when it takes long
 	place     *place       // in the lane of handlers that compute, or nil; the task's own
-	seenSlow  uint64       // the monitor's look that last counted the handler as slow; the monitor's own
 
 	// Protected by the Conn's mu.
 	outbox   *outbox // nil: nothing is queued
@@ -25,7 +24,8 @@ type extras struct {
 	mu     sync.Mutex
 	ctx    context.Context // nil until it is asked for
 	cancel context.CancelCauseFunc
-	cause  error // why the connection ended
+	cause  error  // why the connection ended
+	ending Ending // what the observer will be told of that
 	values map[any]any
 }
 

@@ -21,6 +21,18 @@ import (
 // onFake serves one connection on the kernel of package systest, in a bubble with virtual time, and gives test its client.
 // Afterwards nothing may be left in the kernel, and it must not have been asked for anything that is wrong.
 func onFake(t *testing.T, options systest.Options, s *coserver.Server, test func(*systest.Peer)) {
+	onFakeServer(t, options, s, func(f *fake) { test(f.connect()) })
+}
+
+// fake is a server on the kernel of package systest.
+type fake struct {
+	*testing.T
+	kernel *systest.Kernel
+	addr   net.Addr
+}
+
+// onFakeServer is onFake without a client.
+func onFakeServer(t *testing.T, options systest.Options, s *coserver.Server, test func(*fake)) {
 	synctest.Test(t, func(t *testing.T) {
 		kernel := systest.New(options)
 		engine, err := coserver.NewEngineWith(coserver.EngineConfig{},
@@ -31,16 +43,22 @@ func onFake(t *testing.T, options systest.Options, s *coserver.Server, test func
 		require.NoError(t, err)
 		var served sync.WaitGroup
 		served.Go(func() { _ = s.Serve(ln) })
-		peer, err := kernel.Client(ln.Addr())
-		require.NoError(t, err)
 		synctest.Wait()
-		test(peer)
+		test(&fake{t, kernel, ln.Addr()})
 		require.NoError(t, s.Close())
 		served.Wait()
 		require.NoError(t, engine.Close())
 		require.Empty(t, kernel.Open())
 		require.Empty(t, kernel.Violations())
 	})
+}
+
+func (f *fake) connect() *systest.Peer {
+	f.Helper()
+	peer, err := f.kernel.Client(f.addr)
+	require.NoError(f, err)
+	synctest.Wait()
+	return peer
 }
 
 // A Write that times out while it is behind gathered output says how much of it the kernel took, and none of the rest goes

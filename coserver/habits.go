@@ -1,6 +1,7 @@
 package coserver
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -48,7 +49,14 @@ func (t *task) settle() (parks bool) {
 		return false
 	}
 	onLoop := t.onLoop()
-	if onLoop && t.habits == (habits{}) || t.conn == nil || !t.conn.run.pace.learns {
+	if onLoop && t.habits == (habits{}) || t.conn == nil {
+		return true
+	}
+	kept := int64(0)
+	if !onLoop && t.visit != 0 {
+		kept = t.conn.cameBack()
+	}
+	if !t.conn.run.pace.learns {
 		return true
 	}
 	h, pace := &t.habits, &t.conn.run.pace
@@ -59,7 +67,7 @@ func (t *task) settle() (parks bool) {
 	case onLoop:
 		h.leftInTime()
 	default:
-		h.outlasted(t.reactor.loop.Now()-t.conn.extras().takenOver.Load() > farAfter*pace.period)
+		h.outlasted(kept > farAfter*pace.period)
 	}
 	if h.probing > 0 {
 		if h.probing--; h.probing == 0 || !onLoop {
@@ -104,26 +112,22 @@ type pace struct {
 	apart  atomic.Bool // they are
 	period int64       // of the monitor, in nanoseconds; a run of less than an eighth of it is what loops are for
 
-	// The monitor's.
-	since uint64 // the look that began the window
-	slow  int    // looks in it that found loops held up by this server
-	again bool   // there were as many as it takes in the window before
-
 	nextProbe atomic.Int64 // on the loops' clock
 
 	mu      sync.Mutex
+	runs    int // that have been timed, of those that count together
+	slow    int // how many of them were
 	score   int // of the probes; high enough, and the handlers are their loops' again
 	returns int // how often they were
 	told    bool
 }
 
 const (
-	// A look at a loop counts as slow if since the last one, a period earlier, no more than slowVisits handlers have run, one
-	// after the other: they take an eighth of a period each, or more. A server is apart when slowLooks of windowLooks were
-	// slow, for each loop of the engine, and it had been so in the window before.
-	slowVisits  = 8
-	windowLooks = 64
-	slowLooks   = 8
+	// A run is slow that takes an eighth of a period or more, for that long all others on the loop wait. One in a period is timed, on each
+	// loop. A server is apart when slowRuns of timedRuns were slow.
+	slowVisits = 8
+	timedRuns  = 32
+	slowRuns   = 8
 
 	// As long as it is, ten runs a second are made on loops. Each that is brief adds one to the score, and one that is not takes
 	// probeLoss away. It takes probesToReturn to end it, and each time twice as many.
@@ -133,40 +137,35 @@ const (
 	maxDoublings   = 6
 )
 
-// lookedSlow counts a slow look that found the handler of c; once means that each counts once in a window. The monitor's.
-func (p *pace) lookedSlow(look uint64, c *Conn, once bool) {
+// timed takes in how long a run has taken, whichever it was. Safe from any goroutine.
+func (p *pace) timed(took int64, r *run) {
 	if !p.learns || p.apart.Load() {
 		return
 	}
-	needed := slowLooks * len(c.run.engine.reactors)
-	if look-p.since >= windowLooks {
-		p.again = p.slow >= needed && look-p.since < 2*windowLooks
-		p.since, p.slow = look, 0
-	}
-	if once {
-		extra := c.extras()
-		if extra.seenSlow >= p.since {
-			return
-		}
-		extra.seenSlow = look
-	}
-	if p.slow++; p.slow < needed || !p.again {
-		return
-	}
-	p.slow = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.runs++; took*slowVisits >= p.period {
+		p.slow++
+	}
+	if p.runs < timedRuns && p.slow < slowRuns {
+		return
+	}
+	slow := p.slow
+	p.runs, p.slow = 0, 0
+	if slow < slowRuns || p.apart.Load() {
+		return
+	}
 	p.score = 0
 	p.apart.Store(true)
-	c.run.engine.apart.Add(1)
+	r.engine.apart.Add(1)
 	if !p.told {
 		p.told = true
-		c.run.engine.goOn(c.run.tellApart) // a logger may block, and so may Addr; the monitor must not
+		r.engine.goOn(r.tellApart) // a logger may block, and so may Addr; the loop must not
 	}
 }
 
 func (r *run) tellApart() {
-	r.server.logger().Warn("handlers keep their loops for long: they run on goroutines now", slog.Any("addr", r.server.Addr()))
+	r.server.logger().Warn("handlers keep their loops for long: they run on goroutines now", slog.String("addr", fmt.Sprint(r.server.Addr())))
 }
 
 // mayProbe reports whether it is time for a probe, and then it is the caller's.

@@ -71,6 +71,13 @@ func (l *lane) expire(now int64) bool {
 	return len(l.held) > 0
 }
 
+// count returns how many have a place, and how many wait for one.
+func (l *lane) count() (held, waiting int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.held), len(l.waiting)
+}
+
 func (l *lane) admit(now int64) {
 	for len(l.waiting) > 0 && len(l.held) < runtime.GOMAXPROCS(0) {
 		p := l.waiting[0]

@@ -87,3 +87,24 @@ func TestManyHandlersThatWaitForEver(t *testing.T) {
 		eventually(t, func() bool { return runtime.NumGoroutine() <= before+others }, "handlers are left")
 	})
 }
+
+// Whoever comes to wait on a connection that somebody else has just closed learns of it, also if what is left of it in the kernel is
+// waited for already.
+func TestCloseBeforeAWait(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		conns, ended := make(chan *coserver.Conn, 1), make(chan struct{}, 1)
+		addr := start(t, &coserver.Server{Carrier: carrier, Handler: func(c *coserver.Conn) error {
+			conns <- c
+			err := echoNext(c)
+			ended <- struct{}{}
+			return err
+		}}, "tcp")
+		for range 300 {
+			client := dial(t, addr)
+			exchange(t, client, "x") // the handler is on its way to wait for more
+			require.NoError(t, receive(t, conns).Close())
+			receive(t, ended)
+			require.NoError(t, client.Close())
+		}
+	})
+}

@@ -23,6 +23,8 @@ type Listener struct {
 
 	mu      sync.Mutex
 	started bool
+	retired bool // no more will come than have been taken from the kernel
+	settled bool // no more will come
 	closed  bool
 	arrived []*Conn
 	waiting []*waiter // in Accept
@@ -30,7 +32,8 @@ type Listener struct {
 
 // Listen announces on an address, as net.Listen does, and returns a net.Listener. Its connections have no handler: any
 // goroutine may use them, and each ends with its Close. They run on an engine that all Listen and Dial share, and that runs as
-// long as there is anything on it. network is "tcp", "tcp4", "tcp6" or "unix". Errors are those of net.Listen.
+// long as there is anything on it. network is "tcp", "tcp4", "tcp6" or "unix", for which stale files are replaced as by
+// [Server.Listen]. Errors are those of net.Listen.
 func Listen(network, address string) (*Listener, error) {
 	engine, err := leaseShared()
 	if err != nil {
@@ -42,9 +45,14 @@ func Listen(network, address string) (*Listener, error) {
 
 // Listen is the function Listen with connections that run on e.
 func (e *Engine) Listen(network, address string) (*Listener, error) {
+	return e.announce(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
+}
+
+// announce makes a Listener whose connections have no handler of one that bind gives.
+func (e *Engine) announce(bind func(*Engine) (*loop.Listener, error), network string, original net.Listener) (*Listener, error) {
 	r := &run{server: new(Server), engine: e, idle: make(chan struct{}), over: make(chan struct{})}
 	r.setQueues()
-	ln, err := r.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
+	ln, err := r.listen(bind, network, original)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +64,7 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 }
 
 func newListener(r *run, ln *loop.Listener, name string, original net.Listener) *Listener {
+	r.server.admission.add(ln)
 	l := &Listener{run: r, ln: ln, original: original, network: networkOf(name), local: ln.Addr()}
 	if tcp, ok := l.local.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		l.local = nil
@@ -66,8 +75,8 @@ func newListener(r *run, ln *loop.Listener, name string, original net.Listener) 
 // Addr returns the address that the listener is bound to, with the port that was chosen for port 0.
 func (ln *Listener) Addr() net.Addr { return ln.ln.Addr() }
 
-// Accept waits for the next connection, a [*Conn]. It fails with net.ErrClosed after Close. The listener of a Server has
-// none to give.
+// Accept waits for the next connection, a [*Conn]. It fails with net.ErrClosed after Close, and when there is none left
+// after Retire. The listener of a Server has none to give.
 func (ln *Listener) Accept() (net.Conn, error) {
 	if err := ln.begin(); err != nil {
 		return nil, err
@@ -86,6 +95,10 @@ func (ln *Listener) Accept() (net.Conn, error) {
 			ln.ln.Resume()
 			return c, nil
 		}
+		if ln.settled {
+			ln.mu.Unlock()
+			return nil, ln.opError("accept", net.ErrClosed)
+		}
 		w := prepared()
 		ln.waiting = append(ln.waiting, w)
 		ln.mu.Unlock()
@@ -100,7 +113,7 @@ func (ln *Listener) begin() error {
 	if ln.started {
 		return nil
 	}
-	if ln.run.server.Handler != nil {
+	if ln.run.server.currentHandler() != nil {
 		return ln.opError("accept", errors.ErrUnsupported)
 	}
 	if err := ln.serve(ln.arrive); err != nil {
@@ -112,7 +125,7 @@ func (ln *Listener) begin() error {
 
 // serve gives each connection to open, with ln.
 func (ln *Listener) serve(open func(*loop.Loop, loop.Accepted, *Listener)) error {
-	return ln.ln.Serve(func(l *loop.Loop, accepted loop.Accepted) { open(l, accepted, ln) })
+	return ln.ln.Serve(func(l *loop.Loop, accepted loop.Accepted) { open(l, accepted, ln) }, ln.run)
 }
 
 // arrive keeps a connection for Accept. On the goroutine of its loop.
@@ -153,17 +166,20 @@ func (ln *Listener) Close() error {
 		return ln.opError("close", net.ErrClosed)
 	}
 	ln.closed = true
-	arrived, waiting := ln.arrived, ln.waiting
+	arrived, waiting, retired := ln.arrived, ln.waiting, ln.retired
 	ln.arrived, ln.waiting = nil, nil
 	ln.mu.Unlock()
-	err := ln.unbind()
+	var err error
+	if !retired {
+		err = ln.unbind()
+	}
 	for _, c := range arrived {
 		c.shut(net.ErrClosed)
 	}
 	for _, w := range waiting {
 		w.wake(nil)
 	}
-	if ln.run.server.Handler == nil {
+	if ln.run.server.currentHandler() == nil {
 		ln.run.end()
 		e := ln.run.engine
 		e.mu.Lock()
@@ -176,6 +192,7 @@ func (ln *Listener) Close() error {
 
 // unbind closes the descriptor, and that of the listener that was taken over.
 func (ln *Listener) unbind() error {
+	ln.run.server.admission.remove(ln.ln)
 	err := ln.ln.Close()
 	if ln.original != nil {
 		err = errors.Join(err, ln.original.Close())

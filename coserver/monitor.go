@@ -21,7 +21,6 @@ type monitor struct {
 	ending sync.Once
 	done   chan struct{}
 
-	looks  uint64
 	latest time.Time
 	sights []sight // by loop
 
@@ -96,7 +95,11 @@ func (m *monitor) stayAwake() bool {
 			return false
 		case <-ticker.C:
 		}
-		if m.look() {
+		now := time.Now()
+		if now.Sub(m.latest) < m.period/2 {
+			continue // the one before came late: a ticker keeps one tick
+		}
+		if m.look(now) {
 			idle = -1
 		}
 	}
@@ -104,15 +107,14 @@ func (m *monitor) stayAwake() bool {
 }
 
 // look reports whether there was anything to see.
-func (m *monitor) look() (busy bool) {
-	now := time.Now()
+func (m *monitor) look(now time.Time) (busy bool) {
 	elapsed := now.Sub(m.latest)
 	m.latest = now
-	m.looks++
 	for i := range m.sights {
 		r, last := &m.engine.reactors[i], m.sights[i]
 		next := sight{visit: r.loop.Visiting()}
 		busy = busy || next.visit != 0
+		r.sample.Store(true)
 		if !m.never && next.visit != 0 {
 			next.thread, next.used, next.known = r.loop.Thread()
 			if last.visit != 0 {
@@ -142,23 +144,15 @@ func (m *monitor) compare(r *reactor, last sight, next *sight, elapsed time.Dura
 		next.forgiven++
 		return
 	}
-	computes, late := known && enough, elapsed >= 2*m.period
-	m.lookedSlow(r, same || late)
 	if same {
 		next.again++
 	}
 	// When a look comes late, whatever made the monitor wait may have made the handler wait too; then it takes a third. But if the
 	// loop has been computing meanwhile, for few, it may well be that nobody else got a processor for it. The one that it is
 	// visiting now has taken most of that time, or most likely so.
+	computes, late := known && enough, elapsed >= 2*m.period
 	if same && (!late || next.again > 1) || late && computes {
 		m.engine.takeOver(r, next.visit, computes)
-	}
-}
-
-// lookedSlow tells the server whose handler r visits, once in a while if it is one and the same handler that is seen again.
-func (m *monitor) lookedSlow(r *reactor, once bool) {
-	if t := r.running.Load(); t != nil && t.conn != nil {
-		t.conn.run.pace.lookedSlow(m.looks, t.conn, once)
 	}
 }
 

@@ -16,7 +16,7 @@ func Offload(f func()) error {
 		return nil
 	}
 	w := &work{do: func() error { f(); return nil }}
-	if err := t.reactor.engine.spawn(w.run); err != nil {
+	if err := t.reactor.engine.spawn(t.labelled(w.run)); err != nil {
 		return err
 	}
 	return w.wait()
@@ -41,7 +41,7 @@ func (g *Group) Go(f func() error) {
 // none left, it is the go statement.
 func (g *Group) Offload(f func() error) {
 	w := g.add(f)
-	if t := currentTask(); t == nil || t.reactor.engine.spawn(w.run) != nil {
+	if t := currentTask(); t == nil || t.reactor.engine.spawn(t.labelled(w.run)) != nil {
 		go w.run()
 	}
 }

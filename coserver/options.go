@@ -98,6 +98,7 @@ func (r *rawConn) until(side loop.Side, op string, f func(fd uintptr) bool) erro
 		return c.localError(op, err)
 	}
 	defer c.unlock(side)
+	defer func() { c.phases[side] = phaseNone }()
 	err := c.expired(side)
 	for done := false; err == nil; {
 		c.sock.Take(side)

@@ -127,7 +127,7 @@ func (o *outbox) add(p []byte, m *Message) lack {
 		if r.queues.policy != DropOldest || !o.dropOldest() {
 			return what
 		}
-		r.server.queueCounters.dropped.Add(1)
+		r.server.counters.queues.dropped.Add(1)
 	}
 }
 
@@ -241,7 +241,7 @@ func (o *outbox) dropRest() (dropped int) {
 			p.messages = 0
 		}
 	}
-	o.conn.run.server.queueCounters.lost.Add(uint64(dropped))
+	o.conn.run.server.counters.queues.lost.Add(uint64(dropped))
 	return dropped
 }
 

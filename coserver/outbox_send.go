@@ -289,7 +289,7 @@ func (o *outbox) wait() bool {
 // cutLate closes the connection because a write deadline has passed while something was queued.
 func (c *Conn) cutLate() {
 	if c.shut(os.ErrDeadlineExceeded) {
-		c.run.server.queueCounters.timedOut.Add(1)
+		c.run.server.counters.queues.timedOut.Add(1)
 	}
 }
 
@@ -308,7 +308,7 @@ type lingered outbox
 func (t *lingered) RunOnLoop() {
 	o := (*outbox)(t)
 	o.lingering = false
-	if o.conn.run.draining.Load() { // then Shutdown says how long
+	if o.conn.run.draining.Load() != drainNone { // then Shutdown says how long
 		o.limitLinger()
 		return
 	}

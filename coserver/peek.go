@@ -28,7 +28,7 @@ func (c *Conn) Peek(n int) ([]byte, error) {
 	if err == nil || err == io.EOF {
 		data = c.input.unread[:min(n, len(c.input.unread))]
 	}
-	c.unlock(loop.ReadSide)
+	c.suspendRead() // nothing is taken: for the server's limits the wait for the message goes on
 	return data, c.readError(err)
 }
 
@@ -49,9 +49,12 @@ func (c *Conn) Discard(n int) (int, error) {
 		}
 		part := min(n-skipped, len(c.input.unread))
 		c.input.set(c.input.unread[part:])
+		c.gotPart(skipped, part)
 		skipped += part
+		c.input.begun.Store(true) // whoever ends idle connections shall not take this one for idle
 	}
-	c.unlock(loop.ReadSide)
+	c.input.set(c.input.unread)
+	c.endRead(err)
 	return skipped, c.readError(err)
 }
 
@@ -68,11 +71,12 @@ func (c *Conn) ReadFull(p []byte) (int, error) {
 	for err == nil && n < len(p) {
 		var part int
 		part, err = c.read(p[n:])
+		c.gotPart(n, part)
 		n += part
 		c.input.begun.Store(n > 0) // whoever ends idle connections shall not take this one for idle
 	}
 	c.input.set(c.input.unread)
-	c.unlock(loop.ReadSide)
+	c.endRead(err)
 	if err == io.EOF && n > 0 {
 		err = io.ErrUnexpectedEOF
 	}

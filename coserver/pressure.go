@@ -64,5 +64,6 @@ func (c *Conn) fellTelling(reason any) {
 		err = &PanicError{Value: reason, Stack: debug.Stack()}
 	}
 	c.shut(err)
-	c.run.server.report(c, err)
+	c.run.server.counters.panics.Add(1)
+	c.run.server.report(c, err, endFell)
 }

@@ -49,7 +49,7 @@ func TestCloseSendsWhatIsEnqueued(t *testing.T) {
 					got, err := drain(peer)
 					require.Equal(t, strings.Join(parts(), ""), got)
 					require.Equal(t, io.EOF, err)
-					require.Zero(t, s.QueueStats().Lost)
+					require.Zero(t, s.Stats().Queues.Lost)
 				})
 			})
 		}
@@ -69,7 +69,7 @@ func TestCloseGivesUp(t *testing.T) {
 			require.Zero(t, c.Queued())
 			_, err := drain(peer)
 			require.Equal(t, syscall.ECONNRESET, err)
-			require.EqualValues(t, 7, s.QueueStats().Lost) // three have begun to be sent, the fourth partly: see tiny
+			require.EqualValues(t, 7, s.Stats().Queues.Lost) // three have begun to be sent, the fourth partly: see tiny
 		})
 	})
 }
@@ -156,7 +156,7 @@ func TestNothingFollowsHalfAWrite(t *testing.T) {
 			got, err := drain(peer)
 			require.Empty(t, strings.ReplaceAll(got, "half", ""))
 			require.Equal(t, syscall.ECONNRESET, err)
-			require.EqualValues(t, 2, s.QueueStats().Lost)
+			require.EqualValues(t, 2, s.Stats().Queues.Lost)
 		})
 	})
 }
@@ -207,7 +207,7 @@ func TestWriteDeadlineEndsAQueue(t *testing.T) {
 				require.ErrorIs(t, cause, os.ErrDeadlineExceeded)
 				_, err := drain(peer)
 				require.Equal(t, syscall.ECONNRESET, err)
-				require.EqualValues(t, 1, s.QueueStats().TimedOut)
+				require.EqualValues(t, 1, s.Stats().Queues.TimedOut)
 			})
 		}
 	})

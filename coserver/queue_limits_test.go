@@ -59,7 +59,7 @@ func TestQueuesAreBoundedTogether(t *testing.T) {
 				require.Equal(t, coserver.ErrQueueFull, err)
 			}
 		}
-		queued := s.QueueStats().Queued
+		queued := s.Stats().Queues.Queued
 		require.LessOrEqual(t, queued, total)
 		if round%10 == 0 {
 			require.NoError(t, c.Enqueue([]byte("there is room for others")))
@@ -68,8 +68,8 @@ func TestQueuesAreBoundedTogether(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	require.NotZero(t, s.QueueStats().RefusedTotal)
-	require.Greater(t, s.QueueStats().Queued, total/2)
+	require.NotZero(t, s.Stats().Queues.RefusedTotal)
+	require.Greater(t, s.Stats().Queues.Queued, total/2)
 	require.Less(t, heap()-before, int64(2*total))
 }
 
@@ -120,7 +120,7 @@ func TestDropOldest(t *testing.T) {
 	require.True(t, slices.IsSorted(got[1]))
 	require.True(t, slices.IsSorted(got[3]))
 	require.Equal(t, messages-1, got[3][len(got[3])-1])
-	stats := s.QueueStats()
+	stats := s.Stats().Queues
 	require.EqualValues(t, 2*messages-len(got[1])-len(got[3]), stats.Dropped)
 	require.NotZero(t, stats.Dropped)
 	require.Zero(t, stats.Lost)
@@ -144,8 +144,8 @@ func TestCutSlow(t *testing.T) {
 		require.ErrorIs(t, c.Enqueue(make([]byte, 1000)), net.ErrClosed)
 		_, err = io.ReadAll(client)
 		require.ErrorContains(t, err, "connection reset by peer")
-		eventually(t, func() bool { return s.QueueStats().Queued == 0 }, "the memory is free")
-		stats := s.QueueStats()
+		eventually(t, func() bool { return s.Stats().Queues.Queued == 0 }, "the memory is free")
+		stats := s.Stats().Queues
 		require.EqualValues(t, 1, stats.Cut)
 		require.EqualValues(t, 2, stats.Refused)
 		require.NotZero(t, stats.Lost)
@@ -162,21 +162,21 @@ func TestCutSlowTakesTheLongest(t *testing.T) {
 		c := receive(t, conns)
 		narrow(t, c, client)
 		stall(t, c, make([]byte, 1000))
-		for c.Queued() < 100_000*(5-i) && s.QueueStats().Cut == 0 {
+		for c.Queued() < 100_000*(5-i) && s.Stats().Queues.Cut == 0 {
 			require.NoError(t, c.Enqueue(make([]byte, 10_000)))
 		}
 		slow = append(slow, c)
 	}
-	require.Zero(t, s.QueueStats().Cut)
+	require.Zero(t, s.Stats().Queues.Cut)
 	last := slow[4]
 	var err error
 	for err == nil { // it has the shortest, and then not even what is left
 		err = last.Enqueue(make([]byte, 200_000))
 	}
 	require.Equal(t, coserver.ErrQueueFull, err)
-	eventually(t, func() bool { return s.QueueStats().Cut > 0 }, "one is cut")
-	eventually(t, func() bool { return s.QueueStats().Queued <= 7*(2<<20)/8 }, "an eighth is free")
-	require.NotZero(t, s.QueueStats().RefusedTotal)
+	eventually(t, func() bool { return s.Stats().Queues.Cut > 0 }, "one is cut")
+	eventually(t, func() bool { return s.Stats().Queues.Queued <= 7*(2<<20)/8 }, "an eighth is free")
+	require.NotZero(t, s.Stats().Queues.RefusedTotal)
 	eventually(t, func() bool { return min(slow[0].Queued(), last.Queued()) == 0 }, "it was the one whose queue was the longest")
 	for _, c := range slow[1:4] {
 		require.NotZero(t, c.Queued())

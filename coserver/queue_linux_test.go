@@ -50,7 +50,7 @@ func queueing(t *testing.T, s *coserver.Server, messages []string, end func(*cos
 		test(conn.Load(), peer)
 		peer.Close()
 		synctest.Wait()
-		stats := s.QueueStats()
+		stats := s.Stats().Queues
 		require.Zero(t, stats.Queued, "what is dropped counts no more")
 	})
 }
@@ -96,19 +96,19 @@ func TestQueueIsBounded(t *testing.T) {
 			require.Equal(t, before, c.Queued())
 			require.Greater(t, before+3000+perMessage, most)
 			refused++
-			require.Equal(t, refused, s.QueueStats().Refused)
+			require.Equal(t, refused, s.Stats().Queues.Refused)
 		}
 		rest := most - c.Queued() - perMessage
 		require.Equal(t, coserver.ErrQueueFull, enqueue(rest+1))
 		require.NoError(t, enqueue(rest))
 		require.Equal(t, most, c.Queued())
-		require.Equal(t, most, s.QueueStats().Queued)
+		require.Equal(t, most, s.Stats().Queues.Queued)
 		require.Equal(t, coserver.ErrQueueFull, enqueue(0+1))
 		got, err := drain(peer)
 		require.Equal(t, systest.ErrWouldBlock, err)
 		require.Equal(t, strings.Repeat(".", sent+rest), got)
 		require.Zero(t, c.Queued())
-		require.Zero(t, s.QueueStats().Queued)
+		require.Zero(t, s.Stats().Queues.Queued)
 		require.NoError(t, enqueue(10))
 		require.Equal(t, coserver.ErrQueueFull, enqueue(most)) // more than an empty queue takes
 		got, _ = drain(peer)
@@ -208,7 +208,7 @@ func TestMessageCountsOnce(t *testing.T) {
 				for j := range 2 {
 					require.NoError(t, c.EnqueueMessage(m))
 					synctest.Wait()
-					require.Equal(t, 5_000+(2*i+j+1)*perMessage, s.QueueStats().Queued)
+					require.Equal(t, 5_000+(2*i+j+1)*perMessage, s.Stats().Queues.Queued)
 				}
 			}
 		}
@@ -218,7 +218,7 @@ func TestMessageCountsOnce(t *testing.T) {
 			require.Len(t, got, 10_000)
 		}
 		for _, s := range servers {
-			require.Zero(t, s.QueueStats().Queued)
+			require.Zero(t, s.Stats().Queues.Queued)
 			require.NoError(t, s.Close())
 		}
 		require.NoError(t, engine.Close())

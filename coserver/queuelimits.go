@@ -70,42 +70,47 @@ func (s *Server) queueLimits() (limits queueLimits, total int) {
 	return limits, total
 }
 
-// validateQueues names the field that is wrong.
-func (s *Server) validateQueues() error {
+// validateQueues returns an error for each field of the queues that is wrong.
+func (s *Server) validateQueues() (errs []error) {
 	for _, field := range []struct {
 		name  string
 		value int
 	}{{"MaxQueued", s.MaxQueued}, {"MaxQueuedTotal", s.MaxQueuedTotal}, {"HighWater", s.HighWater}, {"LowWater", s.LowWater}} {
 		if field.value < 0 {
-			return fmt.Errorf("coserver: Server.%s is %d, want 0 or more", field.name, field.value)
+			errs = append(errs, fmt.Errorf("coserver: Server.%s is %d, want 0 or more", field.name, field.value))
 		}
 	}
 	if s.QueuePolicy > CutSlow {
-		return fmt.Errorf("coserver: Server.QueuePolicy is %d, want DropNewest, DropOldest or CutSlow", s.QueuePolicy)
+		errs = append(errs, fmt.Errorf("coserver: Server.QueuePolicy is %d, want DropNewest, DropOldest or CutSlow", s.QueuePolicy))
+	}
+	if len(errs) > 0 {
+		return errs // the comparisons below would say nothing more
 	}
 	limits, total := s.queueLimits()
-	switch {
-	case total < limits.max:
-		return fmt.Errorf("coserver: Server.MaxQueuedTotal is %d, want MaxQueued (%d) or more", total, limits.max)
-	case limits.high > limits.max:
-		return fmt.Errorf("coserver: Server.HighWater is %d, want up to MaxQueued (%d)", limits.high, limits.max)
-	case limits.low > limits.high:
-		return fmt.Errorf("coserver: Server.LowWater is %d, want up to HighWater (%d)", limits.low, limits.high)
+	if total < limits.max {
+		errs = append(errs, fmt.Errorf("coserver: Server.MaxQueuedTotal is %d, want MaxQueued (%d) or more", total, limits.max))
 	}
-	return nil
+	if limits.high > limits.max {
+		errs = append(errs, fmt.Errorf("coserver: Server.HighWater is %d, want up to MaxQueued (%d)", limits.high, limits.max))
+	}
+	if limits.low > limits.high {
+		errs = append(errs, fmt.Errorf("coserver: Server.LowWater is %d, want up to HighWater (%d)", limits.low, limits.high))
+	}
+	return errs
 }
 
 // setQueues gives the run the limits of its server.
 func (r *run) setQueues() {
 	var total int
 	r.queues, total = r.server.queueLimits()
-	r.memory.max = int64(total)
+	r.memory = memory{max: int64(total), used: &r.server.counters.queues.queued}
 }
 
-// memory is what the queues of a run's connections hold, in bytes.
+// memory is what the queues of a server's connections hold, in bytes: used is the server's and not the run's, for connections may
+// outlive a Shutdown.
 type memory struct {
 	max  int64
-	used atomic.Int64
+	used *atomic.Int64
 }
 
 // take reports whether there are n bytes, which are the caller's then.
@@ -125,7 +130,7 @@ func (m *memory) give(n int64) { m.used.Add(-n) }
 
 func (m *memory) free() int64 { return m.max - m.used.Load() }
 
-// QueueStats are the counts of a Server's queues since it was made; Queued is that of now.
+// QueueStats are the counts of a [Server]'s queues ([Conn.Enqueue]), since it was made; Queued is that of now.
 type QueueStats struct {
 	// Queued is how many bytes the queues hold, as MaxQueuedTotal counts them.
 	Queued int
@@ -146,15 +151,15 @@ type QueueStats struct {
 }
 
 // queueCounters are where QueueStats come from. What is sent as it should be is not counted.
-type queueCounters struct{ refused, refusedTotal, dropped, lost, cut, timedOut atomic.Uint64 }
+type queueCounters struct {
+	queued                                              atomic.Int64
+	refused, refusedTotal, dropped, lost, cut, timedOut atomic.Uint64
+}
 
-// QueueStats returns the counts of the queues of s. Each is exact, but they are not of one moment. Safe from any goroutine.
-func (s *Server) QueueStats() QueueStats {
-	n := &s.queueCounters
-	stats := QueueStats{Refused: n.refused.Load(), RefusedTotal: n.refusedTotal.Load(), Dropped: n.dropped.Load(), Lost: n.lost.Load(),
-		Cut: n.cut.Load(), TimedOut: n.timedOut.Load()}
-	if r := s.current(); r != nil {
-		stats.Queued = int(r.memory.used.Load())
+func (n *queueCounters) stats() QueueStats {
+	return QueueStats{
+		Queued:  int(n.queued.Load()),
+		Refused: n.refused.Load(), RefusedTotal: n.refusedTotal.Load(), Dropped: n.dropped.Load(), Lost: n.lost.Load(),
+		Cut: n.cut.Load(), TimedOut: n.timedOut.Load(),
 	}
-	return stats
 }

@@ -90,7 +90,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			n, err = c.read(p)
 		}
 	}
-	c.unlock(loop.ReadSide)
+	c.endRead(err)
 	return n, c.readError(err)
 }
 
@@ -151,7 +151,7 @@ func (c *Conn) Next() ([]byte, error) {
 		data = c.input.unread
 		c.input.set(nil)
 	}
-	c.unlock(loop.ReadSide)
+	c.endRead(err)
 	return data, c.readError(err)
 }
 
@@ -167,7 +167,7 @@ func (c *Conn) ReadSlice(delim byte) ([]byte, error) {
 	if err == nil {
 		data, err = c.readSlice(delim)
 	}
-	c.unlock(loop.ReadSide)
+	c.endRead(err)
 	return data, c.readError(err)
 }
 

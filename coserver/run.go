@@ -1,6 +1,7 @@
 package coserver
 
 import (
+	"context"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -14,8 +15,17 @@ type run struct {
 	engine     *Engine
 	ownsEngine bool
 
-	draining atomic.Bool // shutting down: a connection that waits for a new request ends
+	observer *Observer // or nil
+	limits   limits
+	timeouts timeouts
+	timed    bool // timeouts are set
+
+	draining atomic.Uint32 // drainNone, or it is shutting down
 	pace     pace
+	finished atomic.Bool // or somebody is about to finish it
+
+	ctx  context.Context // of Conn.ServerContext; nil if there is no Server
+	tell context.CancelCauseFunc
 
 	queues  queueLimits
 	memory  memory
@@ -23,8 +33,12 @@ type run struct {
 
 	mu        sync.Mutex
 	listeners []*Listener
-	conns     *Conn // the first of a list
+	conns     *Conn            // the first of a list
+	byID      map[uint64]*Conn // nil until somebody looks for one
 	count     int
+	retiring  bool          // no listener is taken any more
+	inside    int           // handlers that wait in Shutdown
+	quiet     chan struct{} // closed when all others have returned; nil if there are none
 	ending    bool          // no connection is taken any more
 	idle      chan struct{} // closed when ending and the last handler has returned and the last queue is over
 	over      chan struct{} // closed when Shutdown or Close has done all that it will do
@@ -32,6 +46,10 @@ type run struct {
 
 func newRun(s *Server) (*run, error) {
 	r := &run{server: s, engine: s.Engine, idle: make(chan struct{}), over: make(chan struct{})}
+	r.limits = limits{conns: s.MaxConns, perIP: s.MaxConnsPerIP, overflow: s.Overflow, rate: newRate(s.AcceptRate, s.AcceptBurst),
+		handshakes: s.MaxHandshakes}
+	r.timeouts = timeouts{idle: s.IdleTimeout, read: s.ReadTimeout, write: s.WriteTimeout}
+	r.timed = r.timeouts.any()
 	if r.engine == nil {
 		engine, err := NewEngine(EngineConfig{Logger: s.Logger})
 		if err != nil {
@@ -39,6 +57,8 @@ func newRun(s *Server) (*run, error) {
 		}
 		r.engine, r.ownsEngine = engine, true
 	}
+	r.observer = s.Observer
+	r.ctx, r.tell = context.WithCancelCause(context.Background())
 	r.pace.learns = s.Carrier == Auto
 	r.pace.period = int64(r.engine.monitor.period)
 	r.setQueues()
@@ -52,16 +72,28 @@ func (r *run) add(c *Conn) bool {
 	if r.ending {
 		return false
 	}
+	r.server.counters.active.Add(1) // before the other: whoever sees that it came sees that it is there
+	r.server.counters.accepted.Add(1)
 	if c.next = r.conns; c.next != nil {
 		c.next.prev = c
 	}
 	r.conns = c
+	if r.byID != nil {
+		r.byID[c.ID()] = c
+	}
 	r.count++
 	return true
 }
 
-// remove takes c out again, when its handler has returned and its queue is over.
+// remove takes c out again, when its handler has returned and its queue is over, and lets another in.
 func (r *run) remove(c *Conn) {
+	c.ended()
+	r.server.counters.active.Add(-1)
+	r.vacate(c.sock.Peer())
+	r.unlink(c) // last: then Shutdown may return
+}
+
+func (r *run) unlink(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.prev != nil {
@@ -73,10 +105,12 @@ func (r *run) remove(c *Conn) {
 		c.next.prev = c.prev
 	}
 	c.prev, c.next = nil, nil
+	delete(r.byID, c.ID())
 	r.count--
 	if r.ending && r.count == 0 {
 		close(r.idle)
 	}
+	r.settle()
 }
 
 // end closes the listeners and lets nobody in any more. It reports whether it was the first to do so.
@@ -98,28 +132,24 @@ func (r *run) end() bool {
 
 // each calls do for every connection.
 func (r *run) each(do func(*Conn)) {
-	r.mu.Lock()
-	conns := make([]*Conn, 0, r.count)
-	for c := r.conns; c != nil; c = c.next {
-		conns = append(conns, c)
-	}
-	r.mu.Unlock()
-	for _, c := range conns {
+	for _, c := range r.snapshot() {
 		do(c)
 	}
 }
 
-// finish ends the life. It waits for nothing but what is over already.
-func (r *run) finish() {
-	if r.ownsEngine {
-		select {
-		case <-r.idle:
-			r.engine.Close()
-		default: // a handler goes on; the engine has to wait for it
-			go r.engine.Close()
-		}
+// finish ends the life, if nobody has yet. By force it waits for nothing: a handler may go on, which the engine has to wait for,
+// and the caller may be on one of its loops.
+func (r *run) finish(forced bool) {
+	r.server.ended(r) // in any case: whoever returns may start the server again
+	if r.finished.Swap(true) {
+		return
 	}
-	r.server.ended(r)
+	switch {
+	case r.ownsEngine && forced:
+		go r.engine.Close()
+	case r.ownsEngine:
+		r.engine.Close()
+	}
 	close(r.over)
 }
 
@@ -136,11 +166,13 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 		c.task.startInline(c)
 		return
 	}
+	c.task.state.Store(taskGoroutine)
 	if err := r.engine.spawn(func() { c.task.run(nil, c) }); err != nil {
 		l.Unhold()
 		c.shut(err)
 		c.depart()
-		r.server.report(c, err)
+		r.server.counters.refused.maxGoroutines.Add(1)
+		r.server.report(c, err, endUnserved)
 	}
 }
 
@@ -158,17 +190,24 @@ func (r *run) begins(c *Conn, l *loop.Loop) (onLoop bool) {
 
 // attach makes a connection known to its loop and to the run. It returns nil if either does not take it.
 func (r *run) attach(l *loop.Loop, accepted loop.Accepted, from *Listener) *Conn {
+	counts := &r.server.counters
 	c := &Conn{run: r, local: from.local, network: from.network}
 	if err := l.Attach(&c.sock, accepted, c); err != nil {
-		r.server.report(c, err)
+		r.vacate(c.sock.Peer())
+		counts.refused.unwatched.Add(1)
+		r.server.report(c, err, endUnserved)
 		return nil
 	}
 	if c.local == nil {
 		c.local = net.TCPAddrFromAddrPort(c.sock.LocalAddr())
 	}
+	c.observe()
 	if !r.add(c) {
 		c.shut(ErrServerClosed)
+		r.vacate(c.sock.Peer())
+		counts.refused.shutdown.Add(1)
 		return nil
 	}
+	c.opened()
 	return c
 }

@@ -34,9 +34,8 @@ func newSecure(c *Conn, config *tls.Config) *secure {
 func (s *secure) handshake(c *Conn) error {
 	s.wire.early = append([]byte(nil), c.input.unread...)
 	c.input.set(nil)
-	err := s.conn.Handshake()
-	s.wire.handshaking = false
-	return err
+	defer s.wire.end()
+	return s.conn.Handshake()
 }
 
 // receive reads into p what has come. The caller must have the turn of the read side.
@@ -123,6 +122,7 @@ type wire struct {
 	conn        *Conn
 	handshaking bool
 	known       bool   // the socket has been found ready
+	turn        bool   // the handshake counts among those of its server
 	early       []byte // input that had been read before the handshake
 
 	mu  sync.Mutex
@@ -158,6 +158,9 @@ func (noInput) Temporary() bool { return true }
 // Read waits only in the handshake.
 func (w *wire) Read(p []byte) (int, error) {
 	if len(w.early) > 0 {
+		if err := w.begin(); err != nil {
+			return 0, err
+		}
 		n := copy(p, w.early)
 		w.early = w.early[n:]
 		return n, nil
@@ -167,6 +170,11 @@ func (w *wire) Read(p []byte) (int, error) {
 		if w.known || c.sock.Take(loop.ReadSide) {
 			w.known = false
 			n, err := c.sock.Recv(p)
+			if n > 0 {
+				if err := w.begin(); err != nil {
+					return 0, err
+				}
+			}
 			if err != loop.ErrNotReady {
 				return n, err
 			}
@@ -184,6 +192,21 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 }
 
+// begin waits for the turn of a handshake that a client has begun, if it is one of so many that its server allows at a time. One
+// that has sent nothing yet takes no turn from others.
+func (w *wire) begin() error {
+	c := w.conn
+	most := c.run.limits.handshakes
+	if !w.handshaking || w.turn || most == 0 {
+		return nil
+	}
+	if err := c.run.server.handshakes.begin(c, most); err != nil {
+		return err
+	}
+	w.turn = true
+	return nil
+}
+
 // Write waits only in the handshake.
 func (w *wire) Write(p []byte) (int, error) {
 	if w.handshaking {
@@ -196,6 +219,15 @@ func (w *wire) Write(p []byte) (int, error) {
 	}
 	w.out.data = append(w.out.data, p...)
 	return len(p), nil
+}
+
+// end is the end of the handshake, however it went.
+func (w *wire) end() {
+	w.handshaking = false
+	if w.turn {
+		w.turn = false
+		w.conn.run.server.handshakes.end()
+	}
 }
 
 func (w *wire) pending() bool {

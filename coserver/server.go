@@ -1,14 +1,13 @@
 package coserver
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"github.com/strand-net/strand/loop"
@@ -44,8 +43,8 @@ func (c Carrier) String() string {
 	return fmt.Sprintf("Carrier(%d)", uint8(c))
 }
 
-// Server serves each connection with one plain, sequential function. Only Handler must be set; fields must not be
-// changed after the first Listen.
+// Server serves each connection with one plain, sequential function. Only Handler must be set. Fields must not be changed after
+// the first Listen; SetHandler and SetTLSConfig are for that.
 //
 // A Server can be started again when Shutdown or Close has returned.
 type Server struct {
@@ -66,12 +65,61 @@ type Server struct {
 	// reported as an error of the handler is.
 	TLSConfig *tls.Config
 
-	// HandshakeTimeout is how long a client has for its handshake. 0 means 10 s, a negative value no limit.
+	// HandshakeTimeout is how long a client has for its handshake, the wait for one of MaxHandshakes included. 0 means 10 s, a
+	// negative value no limit.
 	HandshakeTimeout time.Duration
 
+	// MaxHandshakes is how many handshakes, of TLSConfig and of StartTLS, the clients have under way at a time: what a flood of them
+	// costs in processor time. Further ones wait for their turn, in order. A client that has not sent the first byte of its
+	// handshake takes no turn. 0 means no limit.
+	MaxHandshakes int
+
+	// MaxConns is how many connections the server has at a time, from when they are accepted to the return of their handlers.
+	// 0 means as many as there are descriptors.
+	MaxConns int
+
+	// Overflow says what becomes of clients that come while there are MaxConns. With Backlog, the zero value, they wait in the
+	// kernel, whose backlog is bounded (net.core.somaxconn): a burst is served a moment later and nobody sees an error. With
+	// Refuse their connections are reset at once: better where connections last, for the wait may have no end, and a client
+	// that is told can go elsewhere.
+	Overflow Overflow
+
+	// MaxConnsPerIP is how many connections one address may have at a time, of MaxConns. What is beyond is reset at once: in the backlog
+	// it would be in the way of others. IPv6 addresses count by their first 64 bits, for whoever has one has all of these
+	// (RFC 6177), but link-local ones each for itself. Unix sockets are not counted. 0 means no limit.
+	MaxConnsPerIP int
+
+	// AcceptRate is how many connections a second are accepted, on average, and AcceptBurst how many of them at once after a quiet
+	// time; 0 means those of a second. What comes faster waits in the backlog, whatever Overflow says: refusing costs as much
+	// as accepting, and is answered by the next attempt. An AcceptRate of 0 means no limit; the largest is 100,000.
+	AcceptRate, AcceptBurst int
+
+	// IdleTimeout is how long a call that reads waits for the first byte of something new, while nothing is written either (one
+	// that is written to meanwhile waits up to twice as long from the last byte on); ReadTimeout how long it then waits for the
+	// rest; and WriteTimeout how long a call waits for the peer to take what is written. 0 means no limit.
+	//
+	// The time begins with the first wait, stands still between calls, and single bytes do not begin it anew: it is for a whole
+	// message, as the call defines it (the line of ReadSlice, the buffer of ReadFull, and what follows a Peek), and for the whole
+	// of what is written; what is longer than a megabyte has it for each. Read and Next return what has come, whatever it is: a handler that puts messages together from these sets
+	// deadlines, for only IdleTimeout counts there. Between a deadline and a limit the earlier counts.
+	//
+	// The call fails with ErrIdleTimeout, ErrReadTimeout or ErrWriteTimeout, which match os.ErrDeadlineExceeded; with the last
+	// also one that reads, and has to send what Write has gathered before. A handler that
+	// returns that has its connection closed, by a reset after ErrWriteTimeout; it is not reported, but counted in Stats. A
+	// handler that goes on has the same time again.
+	IdleTimeout, ReadTimeout, WriteTimeout time.Duration
+
 	// OnError is told what a handler returned, panicked with (*PanicError) or was not started for. It is called on the
-	// goroutine of the handler or of its loop and must not block. nil means that Logger gets it.
+	// goroutine of the handler or of its loop and must not block. nil means that Logger gets it: of each of the three one in a
+	// second, with the number of those left out, for clients may make it happen as often as they like. Stats counts them all.
 	OnError func(*Conn, error)
+
+	// Observer is told of connections that open and close, and of handlers that were taken over. nil means nobody is.
+	Observer *Observer
+
+	// Labels gives the goroutines of handlers, and what they Offload, labels for profiles (runtime/pprof): server, the address that the
+	// connection was made to, and remote, that of the peer. It costs some allocations for each connection.
+	Labels bool
 
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
@@ -94,26 +142,53 @@ type Server struct {
 	// HighWater and LowWater are the marks of OnPressure, in bytes as MaxQueued counts them. 0 means a quarter and a sixteenth of it.
 	HighWater, LowWater int
 
-	queueCounters queueCounters
+	// ReusePort gives each loop a listening socket of its own, all at the same address (SO_REUSEPORT, socket(7)), and the
+	// connections that the kernel deals to that. It is better where connections are many and short: accepting is not the work of
+	// one loop, and none hands connections to another. Otherwise the default is better, one socket whose connections go to the
+	// loop that has the fewest: the kernel knows nothing of the loops, so that some get more than others, and leaves new
+	// clients to a loop that is busy while another has nothing to do. Besides, an address that is in use is no error if its other user
+	// is of the same user and shares it too. Listen fails with errors.ErrUnsupported for "unix"; a listener that Serve takes
+	// over stays as it is.
+	ReusePort bool
 
-	mu  sync.Mutex
-	run *run // nil when the server is not started
+	// DrainRate is how many connections a second Shutdown ends of those that wait for something new, so that their clients do
+	// not all come back to the next server at once. The others are served as before until it is their turn. 0 means all at once.
+	DrainRate int
+
+	handler   atomic.Pointer[func(*Conn) error] // of SetHandler, or nil
+	tlsConfig atomic.Pointer[tls.Config]        // of SetTLSConfig, or nil
+
+	admission  admission
+	handshakes handshakes
+	counters   counters
+	logs       [endKinds]logLimit
+
+	mu         sync.Mutex
+	run        *run // nil when the server is not started
+	onShutdown []func()
 }
 
+// validate names every field that is wrong.
 func (s *Server) validate() error {
-	if s.Handler == nil {
-		return errors.New("coserver: Server.Handler is nil")
+	var errs []error
+	if s.currentHandler() == nil {
+		errs = append(errs, errors.New("coserver: Server.Handler is nil"))
 	}
 	if s.Carrier > Channel {
-		return fmt.Errorf("coserver: Server.Carrier is %d, want Auto, Inline or Channel", s.Carrier)
+		errs = append(errs, fmt.Errorf("coserver: Server.Carrier is %d, want Auto, Inline or Channel", s.Carrier))
 	}
 	if s.Carrier == Inline && !canInline {
-		return fmt.Errorf("coserver: Server.Carrier is Inline: %w on this architecture", errors.ErrUnsupported)
+		errs = append(errs, fmt.Errorf("coserver: Server.Carrier is Inline: %w on this architecture", errors.ErrUnsupported))
 	}
-	if config := s.TLSConfig; config != nil && len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
-		return errors.New("coserver: Server.TLSConfig has no certificate")
+	if s.TLSConfig != nil && !hasCertificate(s.TLSConfig) {
+		errs = append(errs, errors.New("coserver: Server.TLSConfig has no certificate"))
 	}
-	return s.validateQueues()
+	errs = append(errs, s.validateLimits()...)
+	return errors.Join(append(errs, s.validateQueues()...)...)
+}
+
+func hasCertificate(config *tls.Config) bool {
+	return len(config.Certificates) > 0 || config.GetCertificate != nil || config.GetConfigForClient != nil
 }
 
 func (s *Server) handshakeTimeout() time.Duration {
@@ -133,10 +208,19 @@ func (s *Server) logger() *slog.Logger {
 }
 
 // Listen binds an address, and thereby starts the server if it is not started. network is "tcp", "tcp4", "tcp6" or
-// "unix", and address is as in net.Listen. Clients can connect from now on and are served from [Server.Serve] on. Errors
-// are those of net.Listen, or name the field of s that is wrong, or are ErrServerClosed while a Shutdown is under way.
+// "unix", and address is as in net.Listen. The file of a unix socket that a process of the same user has left behind is replaced,
+// and no other. Clients can connect from now on and are served from [Server.Serve] on. Errors are those of net.Listen, or name
+// the fields of s that are wrong, or are ErrServerClosed while a Shutdown or a Retire is under way.
 func (s *Server) Listen(network, address string) (*Listener, error) {
-	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Listen(network, address) }, network, nil)
+	if s.ReusePort && network == "unix" {
+		return nil, fmt.Errorf("coserver: Server.ReusePort: %w for unix sockets", errors.ErrUnsupported)
+	}
+	return s.listen(func(e *Engine) (*loop.Listener, error) {
+		if s.ReusePort {
+			return e.loops.ListenShared(network, address)
+		}
+		return e.loops.Listen(network, address)
+	}, network, nil)
 }
 
 // listen adds a listener that bind gives, and starts the server if it is not started.
@@ -172,7 +256,7 @@ func (r *run) listen(bind func(*Engine) (*loop.Listener, error), network string,
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ending {
+	if r.ending || r.retiring {
 		raw.Close()
 		return nil, ErrServerClosed
 	}
@@ -181,13 +265,21 @@ func (r *run) listen(bind func(*Engine) (*loop.Listener, error), network string,
 	return ln, nil
 }
 
+// Adopt is Listen with a listener from elsewhere that has a descriptor: a *net.TCPListener or *net.UnixListener, also one that
+// net.FileListener has made of an inherited descriptor, or that of the function Listen. It is taken over: nobody else may
+// accept on it, and it is closed at the end. For TLS there is TLSConfig; a listener that wraps another has no
+// descriptor and is refused.
+func (s *Server) Adopt(ln net.Listener) (*Listener, error) {
+	adopt, err := adoption(ln)
+	if err != nil {
+		return nil, err
+	}
+	return s.listen(adopt, ln.Addr().Network(), ln)
+}
+
 // Serve serves the connections of ln until Shutdown or Close, and returns ErrServerClosed when that has done its work: after
-// it the program may end. It fails at once with net.ErrClosed if ln is closed.
-//
-// ln is what Listen has returned, or a listener from elsewhere that has a descriptor: a *net.TCPListener or *net.UnixListener,
-// also one that net.FileListener has made of an inherited descriptor, or that of the function Listen. Such a one is taken
-// over, which starts the server as Listen does: nobody else may accept on it, and it is closed at the end. For TLS there is
-// TLSConfig; a listener that wraps another has no descriptor and is refused.
+// it the program may end. It fails at once with net.ErrClosed if ln is closed. ln is what Listen or Adopt has returned; any
+// other is adopted.
 func (s *Server) Serve(ln net.Listener) error {
 	own, err := s.own(ln)
 	if err != nil {
@@ -195,7 +287,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 	if err := own.serve(own.run.open); err != nil {
 		own.run.mu.Lock()
-		ending := own.run.ending
+		ending := own.run.ending || own.run.retiring
 		own.run.mu.Unlock()
 		if !ending {
 			return err
@@ -210,14 +302,7 @@ func (s *Server) own(ln net.Listener) (*Listener, error) {
 	if own, ok := ln.(*Listener); ok && own.run.server == s {
 		return own, nil
 	}
-	foreign, ok := ln.(interface {
-		net.Listener
-		syscall.Conn
-	})
-	if !ok {
-		return nil, fmt.Errorf("coserver: cannot serve a %T: it has no descriptor: %w", ln, errors.ErrUnsupported)
-	}
-	return s.listen(func(e *Engine) (*loop.Listener, error) { return e.loops.Adopt(foreign) }, ln.Addr().Network(), foreign)
+	return s.Adopt(ln)
 }
 
 // ListenAndServe is Listen and then Serve.
@@ -242,46 +327,6 @@ func (s *Server) Addr() net.Addr {
 		return nil
 	}
 	return s.run.listeners[0].Addr()
-}
-
-// Shutdown ends the server in order: new clients are refused from now on; connections whose handlers wait for the first byte
-// of something new are closed, now or when they come to wait; the others finish. It returns nil when the last handler has
-// returned and what was enqueued is sent. If ctx is done first, it closes what is left, as Close does, and returns the error of ctx. It is safe from
-// any goroutine, also from a handler, which must then not wait for it. On a server that is not started it does nothing.
-func (s *Server) Shutdown(ctx context.Context) error {
-	r := s.current()
-	if r == nil {
-		return nil
-	}
-	first := r.end()
-	r.draining.Store(true)
-	r.each((*Conn).endIfIdle)
-	var err error
-	select {
-	case <-r.idle:
-	case <-ctx.Done():
-		err = ctx.Err()
-		r.each(func(c *Conn) { c.shut(ErrServerClosed) })
-	}
-	if first {
-		r.finish()
-	}
-	return err
-}
-
-// Close ends the server at once: the listeners and all connections are closed, and their handlers' calls fail with net.ErrClosed.
-// It does not wait for the handlers. It is safe from any goroutine. On a server that is not started it does nothing.
-func (s *Server) Close() error {
-	r := s.current()
-	if r == nil {
-		return nil
-	}
-	first := r.end()
-	r.each(func(c *Conn) { c.shut(ErrServerClosed) })
-	if first {
-		r.finish()
-	}
-	return nil
 }
 
 func (s *Server) current() *run {

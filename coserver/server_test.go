@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -262,10 +263,11 @@ func TestShutdownUnderAStorm(t *testing.T) {
 			served := make(chan error, 1)
 			go func() { served <- s.Serve(ln) }()
 			var clients sync.WaitGroup
+			var over atomic.Bool // or they would go on with whoever listens there next
 			first := make(chan struct{}, 8)
 			for range 8 {
 				clients.Go(func() {
-					for {
+					for !over.Load() {
 						c, err := net.Dial("tcp", ln.Addr().String())
 						if err != nil {
 							return
@@ -285,6 +287,7 @@ func TestShutdownUnderAStorm(t *testing.T) {
 			}
 			receive(t, first)
 			require.NoError(t, s.Shutdown(t.Context()))
+			over.Store(true)
 			require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
 			clients.Wait()
 		}

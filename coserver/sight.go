@@ -10,9 +10,9 @@ type sight struct {
 	known    bool
 }
 
-// mostForgiven is how many looks at one visit may be put down to a lack of processors: some hundredths of a second. Kernels do
-// not keep a thread waiting for longer; and where they did, or tell nonsense, a handler that blocks is still taken over.
-const mostForgiven = 32
+// mostForgiven is how many looks at one visit may be put down to a lack of processors. Kernels seldom keep a thread waiting for longer;
+// and where they do, or where the loop's goroutine is not on that thread any more, a handler that blocks is still taken over.
+const mostForgiven = 16
 
 // usedSince is the processor time that the loop's thread has used since an earlier look, if that is known.
 func (s sight) usedSince(last sight) (known bool, nanoseconds int64) {

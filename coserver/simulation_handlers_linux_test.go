@@ -138,9 +138,9 @@ var handlerKinds = []handlerKind{
 		return eachPartTo(c.enqueue, (*coserver.Conn).Next)(c, conn)
 	}},
 	{name: "read", answer: all, serve: func(c *client, conn *coserver.Conn) error {
-		buffer := make([]byte, 1+c.rand.IntN(3000))
+		buffer := make([]byte, 3000)
 		return eachPart(func(conn *coserver.Conn) ([]byte, error) {
-			n, err := conn.Read(buffer)
+			n, err := conn.Read(buffer[:1+c.rand.IntN(len(buffer))]) // each time another: byte by byte there would be no end of it
 			return buffer[:n], err
 		})(c, conn)
 	}},

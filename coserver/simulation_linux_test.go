@@ -36,7 +36,7 @@ func TestSimulation(t *testing.T) {
 func TestSimulationReplays(t *testing.T) { handlerSimulation(coserver.Inline).Replay(t, 30) }
 
 // acceptPause is the longest that accepting rests for want of descriptors.
-const acceptPause = time.Second
+const acceptPause = 50 * time.Millisecond
 
 // simulated is one run.
 type simulated struct {
@@ -74,6 +74,7 @@ func newSimulated(s *simtest.Sim, carriers []coserver.Carrier) *simulated {
 		server.Carrier = carriers[s.Rand.IntN(len(carriers))]
 		server.Handler = func(c *coserver.Conn) error { return m.serve(server, c) }
 		server.OnError = m.onError
+		m.limit(server)
 		if s.OneIn(2) {
 			server.MaxQueued = 100 + s.Rand.IntN(3000)
 		}
@@ -81,6 +82,19 @@ func newSimulated(s *simtest.Sim, carriers []coserver.Carrier) *simulated {
 		m.listen(server)
 	}
 	return m
+}
+
+// limit gives a server limits, which its handlers go on after; except that of what is gathered, which would cut a client.
+func (m *simulated) limit(server *simulatedServer) {
+	server.MaxConns, server.MaxConnsPerIP = 1000, 1000 // to see them counted
+	for _, timeout := range []*time.Duration{&server.IdleTimeout, &server.ReadTimeout, &server.WriteTimeout} {
+		if m.OneIn(3) {
+			*timeout = 1 + m.Within(2*time.Second)
+		}
+	}
+	if server.kind.gathers || server.kind.shared {
+		server.WriteTimeout = 0
+	}
 }
 
 func (m *simulated) listen(server *simulatedServer) {
@@ -123,6 +137,7 @@ func (m *simulated) serve(server *simulatedServer, conn *coserver.Conn) error {
 	}
 	c.conn.Store(conn)
 	err := server.kind.serve(c, conn)
+	m.Pause(-c.Number) // its last Write may have woken a writer, in the middle of a step, which finds the connection closed or not
 	m.Trace("client %d: handler returns: %v", c.Number, err)
 	c.left.Store(true)
 	return err
@@ -187,6 +202,17 @@ func (m *simulated) close() {
 	}
 	if m.started.Load() != m.returned.Load() || m.actors.Load() != 0 {
 		m.Fatalf("%d handlers started, %d returned; %d other goroutines wait", m.started.Load(), m.returned.Load(), m.actors.Load())
+	}
+	accepted := uint64(0)
+	for _, server := range m.servers {
+		stats := server.Stats()
+		accepted += stats.Accepted
+		if conns, addresses := coserver.Admitted(&server.Server); stats.Active != 0 || conns != 0 || addresses != 0 {
+			m.Fatalf("%d connections are active, %d have places, of %d addresses", stats.Active, conns, addresses)
+		}
+	}
+	if int64(accepted) != m.started.Load() {
+		m.Fatalf("%d connections let in, %d handlers started", accepted, m.started.Load())
 	}
 }
 

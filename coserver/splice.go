@@ -81,6 +81,7 @@ func (s *splicing) step(n int64) (int64, error) {
 			moved, err := s.take(n)
 			if err != loop.ErrNotReady {
 				from.input.streak += from.spent(moved, maxPiece)
+				from.phases[loop.ReadSide] = phaseNone
 				if err != nil {
 					return 0, from.readError(err)
 				}
@@ -118,5 +119,6 @@ func (s *splicing) put() (total int64, err error) {
 		}
 		total += int64(n)
 	}
+	s.to.phases[loop.WriteSide] = phaseNone
 	return total, s.to.writeError("write", err)
 }

@@ -17,6 +17,9 @@ func (e *Engine) takeOver(r *reactor, visit uint64, computes bool) {
 		return
 	}
 	e.takeOvers.Add(1)
+	if t.conn != nil {
+		e.away.Add(1)
+	}
 	strays.add(t)
 	if t.conn != nil {
 		t.conn.sendFor()
@@ -29,16 +32,3 @@ func (e *Engine) goOn(do func()) {
 		go do()
 	}
 }
-
-// Stats are counts since an engine began.
-type Stats struct {
-	// TakeOvers is how many times a handler has blocked or computed for so long that its loop went on without it.
-	TakeOvers uint64
-
-	// Apart is how many times a server whose Carrier is Auto has begun to run all its handlers on goroutines, because they do so
-	// again and again.
-	Apart uint64
-}
-
-// Stats returns the counts of e.
-func (e *Engine) Stats() Stats { return Stats{TakeOvers: e.takeOvers.Load(), Apart: e.apart.Load()} }

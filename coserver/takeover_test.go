@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/strand-net/strand/coserver"
+	"github.com/strand-net/strand/poller/pollertest/leak"
 )
 
 // oneLoop returns an engine on whose single loop everything meets.
@@ -255,4 +256,15 @@ func TestMonitorSleeps(t *testing.T) {
 	eventually(t, func() bool { return coserver.MonitorSleeps(engine) }, "the monitor sleeps")
 	c := dial(t, addr)
 	exchange(t, c, "and wakes")
+}
+
+// Who has been taken over may come back when the engine is closed. What is to be done then is done, and leaves nothing.
+func TestGoingOnAfterClose(t *testing.T) {
+	leak.Check(t)
+	engine, err := coserver.NewEngine(coserver.EngineConfig{Loops: 1})
+	require.NoError(t, err)
+	require.NoError(t, engine.Close())
+	done := make(chan struct{})
+	coserver.GoOn(engine, func() { close(done) })
+	receive(t, done)
 }

@@ -12,7 +12,7 @@ import (
 // task is a handler in progress. This file alone knows how one is parked and resumed.
 //
 // A task that a loop carries is a coroutine: the loop's goroutine runs it, inside next, until it parks. One that nothing
-// carries is a goroutine and waits on channels; it has no state here.
+// carries is a goroutine and waits on channels; it has no state here but that.
 //
 //	          resume
 //	parked ───────────▶ running ──────▶ ended
@@ -45,6 +45,7 @@ const (
 	taskRunning
 	taskWoken
 	taskEnded
+	taskGoroutine // nothing carries it
 )
 
 // reactor is what coserver keeps for each loop.
@@ -54,8 +55,9 @@ type reactor struct {
 	// running is the task that the loop resumed last. It may have parked since; whether it runs shows in its g.
 	running atomic.Pointer[task]
 	probed  atomic.Int64 // when the latest probe began, on the loop's clock
+	sample  atomic.Bool  // the next run is to be timed
 	sender  *sender
-	_       [24]byte // loops do not share cache lines
+	_       [23]byte // loops do not share cache lines
 }
 
 // body is what a task does: the life of a connection, or something beside it.
@@ -116,14 +118,23 @@ func (t *task) resume() {
 	visit := r.loop.Enter()
 	t.visit = visit.Number
 	r.engine.monitor.wake()
+	var begun int64
+	if r.sample.Load() {
+		r.sample.Store(false)
+		begun = r.loop.Now()
+	}
 	// What comes out of next may be a Goexit of the handler, which ends the carrier's goroutine too; the loop then
 	// goes on with another.
-	defer t.returned(visit)
+	defer t.returned(visit, begun)
 	t.next()
 }
 
-// returned is the carrier's part in parking. If the loop has been taken over meanwhile, that is all that is left for it to do.
-func (t *task) returned(visit loop.Visit) {
+// returned is the carrier's part in parking. If the loop has been taken over meanwhile, that is all that is left for it to do. begun is
+// when the run began, or 0 if it is not timed.
+func (t *task) returned(visit loop.Visit, begun int64) {
+	if begun != 0 && t.conn != nil {
+		t.conn.run.pace.timed(t.reactor.loop.Now()-begun, t.conn.run)
+	}
 	deposed := !t.reactor.loop.Leave(visit)
 	t.published()
 	if deposed {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/strand-net/strand/loop"
@@ -53,11 +54,17 @@ func (c *Conn) startTLS(config *tls.Config, timeout time.Duration) error {
 			return c.opError("write", err)
 		}
 	}
+	c.limitHandshake(true)
+	defer c.limitHandshake(false)
 	s := newSecure(c, config)
 	restore := c.limit(timeout)
 	err := s.handshake(c)
-	restore()
+	if over := restore(); over && errors.Is(err, os.ErrDeadlineExceeded) {
+		c.run.server.counters.timedOut.handshake.Add(1)
+		err = ErrHandshakeTimeout
+	}
 	if err != nil {
+		c.run.server.counters.handshakeErrors.Add(1)
 		err = fmt.Errorf("coserver: TLS handshake: %w", err)
 		c.output.err = err // what was to be encrypted must not be sent now
 		return err
@@ -66,10 +73,11 @@ func (c *Conn) startTLS(config *tls.Config, timeout time.Duration) error {
 	return nil
 }
 
-// limit brings the deadlines of both sides forward, and returns what puts back those that nobody has changed meanwhile.
-func (c *Conn) limit(timeout time.Duration) (restore func()) {
+// limit brings the deadlines of both sides forward, and returns what puts back those that nobody has changed meanwhile, and
+// reports whether such a one is over.
+func (c *Conn) limit(timeout time.Duration) (restore func() (over bool)) {
 	if timeout < 0 {
-		return func() {}
+		return func() bool { return false }
 	}
 	d := c.makeDeadlines()
 	limit := c.sock.Loop().Now() + int64(timeout)
@@ -79,9 +87,12 @@ func (c *Conn) limit(timeout time.Duration) (restore func()) {
 			d.at[side].CompareAndSwap(before[side], limit)
 		}
 	}
-	return func() {
+	return func() (over bool) {
 		for side := range d.at {
-			d.at[side].CompareAndSwap(limit, before[side])
+			if before[side] != limit && d.at[side].CompareAndSwap(limit, before[side]) {
+				over = c.sock.Loop().Now() >= limit
+			}
 		}
+		return over
 	}
 }

@@ -63,7 +63,7 @@ func (c *Conn) write(p []byte) (int, error) {
 	out.gather(p)
 	sent, err := c.sendGathered()
 	n := max(0, sent-before)
-	if err == os.ErrDeadlineExceeded {
+	if isTimeout(err) {
 		out.takeBack(len(p) - n) // the caller has them still
 	}
 	return n, err
@@ -90,7 +90,8 @@ func (o *output) reset() {
 	o.gathered.Store(false)
 }
 
-// flush sends what is gathered. The error is the next Write's to report, unless the connection is closed.
+// flush sends what is gathered. The error is the next Write's to report, unless the connection is closed or the time of the
+// server's limit is over.
 func (c *Conn) flush() error {
 	switch c.sock.Acquire(loop.WriteSide) {
 	case loop.TurnClosed:
@@ -103,12 +104,16 @@ func (c *Conn) flush() error {
 			return err
 		}
 	}
+	var err error
 	if c.output.size > 0 {
-		_, _ = c.sendGathered()
+		_, err = c.sendGathered()
 	}
 	c.unlock(loop.WriteSide)
 	if c.closed.Load() {
 		return net.ErrClosed
+	}
+	if isLimit(err) {
+		return err
 	}
 	return nil
 }
@@ -118,7 +123,7 @@ func (c *Conn) flush() error {
 func (c *Conn) sendGathered() (int, error) {
 	out := &c.output
 	n, err := c.send(out.buffer[:out.size])
-	if err == os.ErrDeadlineExceeded {
+	if isTimeout(err) {
 		out.size = int32(copy(out.buffer[:], out.buffer[n:out.size]))
 		return n, err
 	}
@@ -166,6 +171,9 @@ func (c *Conn) sendRaw(p []byte) (int, error) {
 // go first, and if there was no room, the caller waits for it. The caller must have the turn of the write side.
 func (c *Conn) sent(n, asked int, err error) error {
 	out := &c.output
+	if c.run.timed {
+		c.countSent(n)
+	}
 	if out.streak += c.spent(n, asked); out.streak >= turnBudget {
 		out.streak = 0
 		if t := c.self(); t != nil {

@@ -51,7 +51,7 @@ func (c *Conn) Loop() *Loop { return c.socket.loop }
 
 // RemoteAddr returns the address of the peer.
 func (c *Conn) RemoteAddr() net.Addr {
-	if peer := c.socket.peer; peer.IsValid() {
+	if peer := c.socket.Peer(); peer.IsValid() {
 		return net.TCPAddrFromAddrPort(peer)
 	}
 	return &net.UnixAddr{Name: "@", Net: c.local.addr.Network()} // as package net has it for a peer without a name
@@ -197,8 +197,8 @@ func (c *Conn) failed(reason any) {
 	if reason == nil {
 		reason = "runtime.Goexit"
 	}
-	c.socket.loop.engine.logger.Error("callback panicked", slog.Any("remote", c.RemoteAddr()), slog.Any("panic", reason),
-		slog.String("stack", string(debug.Stack())))
+	c.socket.loop.engine.logger.Error("callback panicked", slog.String("local", c.LocalAddr().String()),
+		slog.String("remote", c.RemoteAddr().String()), slog.Any("panic", reason), slog.String("stack", string(debug.Stack())))
 	_ = c.end(fmt.Errorf("loop: callback panicked: %v", reason), true)
 }
 

@@ -28,7 +28,7 @@ func (l *Loop) Connect(s *Socket, local, remote net.Addr, owner Owner) error {
 // Connected returns nil if the attempt that Connect began has succeeded, [ErrNotReady] while it goes on, and an
 // *os.SyscallError when it has failed. The caller must have the turn of the write side.
 func (s *Socket) Connected() error {
-	switch errno := s.loop.engine.kernel.Connected(s.fd); errno {
+	switch errno := s.loop.engine.kernel.Connected(int(s.fd)); errno {
 	case 0:
 		return nil
 	case syscall.EINPROGRESS:

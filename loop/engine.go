@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/strand-net/strand/poller"
 	"github.com/strand-net/strand/poller/sys"
@@ -44,7 +45,10 @@ type Engine struct {
 	kernel sys.Kernel
 	logger *slog.Logger
 	loops  []*Loop
+	began  int64 // on the kernel's clock
 	pipes  pipes
+
+	starved atomic.Int32 // listeners that rest for want of descriptors or memory
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{}
@@ -64,6 +68,7 @@ func NewEngine(config Config) (*Engine, error) {
 	if e.logger == nil {
 		e.logger = slog.Default()
 	}
+	e.began = e.kernel.Nanotime()
 	newPoller := config.NewPoller
 	if newPoller == nil {
 		newPoller = poller.New

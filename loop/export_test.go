@@ -13,3 +13,6 @@ func Left(l *Loop) string {
 	return fmt.Sprintf("%d slots, %d timers, %d requeued, %d posted, %d flushes left", slots, len(l.timers.heap),
 		len(l.ready.items), len(l.posted.items), len(l.flushes.conns))
 }
+
+// Sockets returns how many sockets a loop has, or will have soon.
+func Sockets(l *Loop) int64 { return l.sockets.Load() }

@@ -82,17 +82,26 @@ func (e *Engine) Start(network, address string, service Service) (*Listener, err
 	if err != nil {
 		return nil, err
 	}
-	err = ln.Serve(func(l *Loop, accepted Accepted) {
-		c := &Conn{service: &service, local: ln}
-		if err := l.Attach(&c.socket, accepted, c); err != nil {
-			e.logger.Error("connection cannot be watched", slog.Any("addr", ln.addr), slog.Any("error", err))
-			return
-		}
-		c.opened()
-	})
-	if err != nil {
+	if err := ln.Start(service); err != nil {
 		ln.Close()
 		return nil, err
 	}
 	return ln, nil
+}
+
+// Start serves the connections of ln by callbacks, until ln or its engine is closed. Errors are those of [Listener.Serve], or
+// name the field of service that is wrong.
+func (ln *Listener) Start(service Service) error {
+	if err := service.validate(); err != nil {
+		return err
+	}
+	return ln.Serve(func(l *Loop, accepted Accepted) {
+		c := &Conn{service: &service, local: ln}
+		if err := l.Attach(&c.socket, accepted, c); err != nil {
+			ln.loop.engine.logger.Error("connection cannot be watched", slog.String("addr", ln.addr.String()),
+				slog.String("remote", accepted.peer.String()), slog.Any("error", err))
+			return
+		}
+		c.opened()
+	}, nil)
 }

@@ -2,6 +2,8 @@ package loop
 
 import (
 	"syscall"
+
+	"github.com/strand-net/strand/poller"
 )
 
 const (
@@ -44,53 +46,55 @@ func (s *Socket) LingerOn() {
 
 // Reset makes the close of the descriptor a reset (SO_LINGER of 0 seconds, socket(7)), also after Close: the peer is not to take
 // what it has got for all. A unix socket has no such thing. The caller must have a turn.
-func (s *Socket) Reset() { s.loop.engine.kernel.SetLinger(s.fd, 0) }
+func (s *Socket) Reset() { s.loop.engine.kernel.SetLinger(int(s.fd), 0) }
 
-// lingering owns a socket after its close. It holds the descriptor like a call under way. Loop goroutine only.
+// lingering has a socket after its close, and its events: the owner's calls may still be on their way to find that it is closed, and
+// must not be taken for a wait of ours, nor ours for one of theirs. It holds the descriptor like a call under way. Loop goroutine
+// only.
 type lingering struct {
 	socket *Socket
 	budget int
 	timer  Timer
+	begun  bool
 	over   bool
 }
 
 // RunOnLoop begins, and is the timer's end.
 func (g *lingering) RunOnLoop() {
 	s := g.socket
-	if s.owner == Owner(g) || s.loop.killed {
-		g.end()
+	if g.begun || s.loop.killed {
+		g.kill()
 		return
 	}
-	s.owner = g
-	s.loop.engine.kernel.Shutdown(s.fd, syscall.SHUT_WR)
+	g.begun = true
+	s.loop.slots.replace(s.token, g)
+	s.loop.engine.kernel.Shutdown(int(s.fd), syscall.SHUT_WR)
 	s.loop.SetTimer(&g.timer, s.loop.Now()+lingerDrain, g)
-	g.ReadReady()
+	g.drain()
 }
 
-func (g *lingering) ReadReady() {
+func (g *lingering) dispatch(r poller.Readiness) {
+	if r&^poller.Writable != 0 {
+		g.drain()
+	}
+}
+
+// drain drops what has come.
+func (g *lingering) drain() {
 	s := g.socket
 	for !g.over {
 		n, err := s.Recv(s.loop.scratch)
 		g.budget -= n
 		switch {
 		case err == ErrNotReady:
-			if s.Arm(ReadSide) || s.Waited(ReadSide) { // the closed connection's own wait has become ours
-				return
-			}
-			s.Take(ReadSide)
+			return // the next arrival is an event
 		case err != nil || g.budget <= 0:
-			g.end()
+			g.kill()
 		}
 	}
 }
 
-func (g *lingering) WriteReady() {}
-
-func (g *lingering) Hangup() {}
-
-func (g *lingering) Kill() { g.end() }
-
-func (g *lingering) end() {
+func (g *lingering) kill() {
 	if g.over {
 		return
 	}

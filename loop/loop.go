@@ -43,25 +43,27 @@ type Loop struct {
 	closing atomic.Bool
 	visit   visit
 	thread  atomic.Int64 // that the loop's goroutine was on when the latest turn began
+	stats   stats
 
 	// Owned by the goroutine that runs the loop.
-	carrier *carrier
-	step    step
-	half    *Socket // whose write side an event is still to be told of
-	events  []poller.Event
-	count   int // events in hand
-	cursor  int // the next of them
-	handled int // events since the loop last gave way
-	slots   slots
-	arrived []arrival // connections that a listener of this loop has accepted for it
-	begun   int       // how many of them have been
-	ready   queue     // work that the loop gave itself, for its next turn
-	posted  queue     // what was in the mailbox
-	flushes flushes
-	timers  timers
-	killed  bool   // closing has been passed on to all sockets
-	scratch []byte // what the callback API reads into
-	lend    []byte // what the callback API writes into, while nobody has it
+	carrier   *carrier
+	step      step
+	half      *Socket // whose write side an event is still to be told of
+	events    []poller.Event
+	count     int // events in hand
+	cursor    int // the next of them
+	handled   int // events since the loop last gave way
+	slots     slots
+	arrived   []arrival // connections that a listener of this loop has accepted for it
+	begun     int       // how many of them have been
+	ready     queue     // work that the loop gave itself, for its next turn
+	posted    queue     // what was in the mailbox
+	flushes   flushes
+	timers    timers
+	lastBegin int64  // of a connection, see nextID
+	killed    bool   // closing has been passed on to all sockets
+	scratch   []byte // what the callback API reads into
+	lend      []byte // what the callback API writes into, while nobody has it
 }
 
 // step is where in its iteration a loop is. docs/design.md describes each under the same number.
@@ -182,6 +184,7 @@ func (l *Loop) iterate() {
 // wait fills events. The loop counts as asleep from before it looks into the mailbox for the last time, so
 // whoever posts later wakes it.
 func (l *Loop) wait() {
+	l.stats.note(len(l.ready.items)+len(l.arrived), l.count)
 	if l.handled += l.count; l.handled >= giveWayAfter {
 		l.handled = 0
 		runtime.Gosched()

@@ -43,6 +43,13 @@ func (m *mailbox) drain(q *queue) {
 	m.mu.Unlock()
 }
 
+// len returns how much work is there. Safe from any goroutine.
+func (m *mailbox) len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.posted)
+}
+
 // sleep announces that the loop is about to wait, and reports whether it may: nothing has been posted. Loop
 // goroutine only.
 func (m *mailbox) sleep() bool {

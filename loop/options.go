@@ -13,33 +13,42 @@ import (
 
 // Shutdown ends one or both directions of the connection: how is syscall.SHUT_RD, SHUT_WR or SHUT_RDWR.
 func (s *Socket) Shutdown(how int) error {
-	return s.apply("shutdown", func(k sys.Kernel) syscall.Errno { return k.Shutdown(s.fd, how) })
+	return s.apply("shutdown", func(k sys.Kernel) syscall.Errno { return k.Shutdown(int(s.fd), how) })
 }
 
 // SetNoDelay says whether small writes go out at once (TCP_NODELAY); it is on from the beginning.
 func (s *Socket) SetNoDelay(on bool) error {
-	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetNoDelay(s.fd, on) })
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetNoDelay(int(s.fd), on) })
 }
 
 // SetKeepAlive says whether and when an idle connection is probed. Values are as in [net.KeepAliveConfig].
 func (s *Socket) SetKeepAlive(config net.KeepAliveConfig) error {
-	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetKeepAlive(s.fd, config) })
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetKeepAlive(int(s.fd), config) })
 }
 
 // SetLinger sets SO_LINGER to a number of seconds; 0 makes the close of the descriptor reset the connection, and a negative
 // number turns it off.
 func (s *Socket) SetLinger(seconds int) error {
-	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetLinger(s.fd, seconds) })
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetLinger(int(s.fd), seconds) })
 }
 
 // SetReadBuffer sets the size of the kernel's receive buffer (SO_RCVBUF), in bytes.
 func (s *Socket) SetReadBuffer(bytes int) error {
-	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetReadBuffer(s.fd, bytes) })
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetReadBuffer(int(s.fd), bytes) })
 }
 
 // SetWriteBuffer sets the size of the kernel's send buffer (SO_SNDBUF), in bytes.
 func (s *Socket) SetWriteBuffer(bytes int) error {
-	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetWriteBuffer(s.fd, bytes) })
+	return s.apply("setsockopt", func(k sys.Kernel) syscall.Errno { return k.SetWriteBuffer(int(s.fd), bytes) })
+}
+
+// Info is what the kernel knows of a TCP connection. It fails with EOPNOTSUPP if the connection is none of TCP.
+func (s *Socket) Info() (info sys.TCPInfo, err error) {
+	err = s.apply("getsockopt", func(k sys.Kernel) (errno syscall.Errno) {
+		info, errno = k.TCPInfo(int(s.fd))
+		return errno
+	})
+	return info, err
 }
 
 // Control calls do with the descriptor, which stays open until do has returned. do must not wait, read, write or close.

@@ -26,7 +26,7 @@ func TestSimulation(t *testing.T) { callbackSimulation.Run(t, 1000) }
 func TestSimulationReplays(t *testing.T) { callbackSimulation.Replay(t, 30) }
 
 // acceptPause is the longest that accepting rests for want of descriptors.
-const acceptPause = time.Second
+const acceptPause = 50 * time.Millisecond
 
 // simulated is one run.
 type simulated struct {

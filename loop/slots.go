@@ -41,6 +41,9 @@ func (t *slots) find(token poller.Token) watched {
 	return t.all[index].watched
 }
 
+// replace gives a slot another tenant, who is told of the events from now on.
+func (t *slots) replace(token poller.Token, w watched) { t.all[uint32(token)].watched = w }
+
 func (t *slots) release(token poller.Token) {
 	index := uint32(token)
 	t.all[index].watched = nil

@@ -46,13 +46,15 @@ const (
 type Socket struct {
 	loop  *Loop
 	owner Owner
-	fd    int
+	fd    int32
 	turns turns
 	gates [2]gate
 	marks atomic.Uint32
 
-	token poller.Token
-	peer  netip.AddrPort
+	peerPort uint16
+	token    poller.Token
+	peerAddr netip.Addr
+	id       uint64
 }
 
 // marks are what a socket has shown once and for all.
@@ -69,12 +71,13 @@ const (
 // Attach makes s the socket of an accepted connection, watched by l on behalf of owner. If the kernel refuses to
 // watch it, the connection is closed. Loop goroutine only.
 func (l *Loop) Attach(s *Socket, accepted Accepted, owner Owner) error {
-	s.loop, s.owner, s.fd, s.peer = l, owner, accepted.fd, accepted.peer
-	if !s.peer.IsValid() {
+	s.loop, s.owner, s.fd, s.id = l, owner, int32(accepted.fd), l.nextID()
+	s.peerAddr, s.peerPort = accepted.peer.Addr(), accepted.peer.Port()
+	if !s.peerAddr.IsValid() {
 		s.marks.Store(markPartial)
 	}
 	s.token = l.slots.take(s)
-	if err := l.poller.Add(s.fd, s.token, poller.Readable|poller.Writable); err != nil {
+	if err := l.poller.Add(int(s.fd), s.token, poller.Readable|poller.Writable); err != nil {
 		l.slots.release(s.token)
 		accepted.discard(l)
 		return err
@@ -86,7 +89,7 @@ func (l *Loop) Attach(s *Socket, accepted Accepted, owner Owner) error {
 func (s *Socket) Loop() *Loop { return s.loop }
 
 // Peer returns the address of the other end, the zero AddrPort if it has none of IP.
-func (s *Socket) Peer() netip.AddrPort { return s.peer }
+func (s *Socket) Peer() netip.AddrPort { return netip.AddrPortFrom(s.peerAddr, s.peerPort) }
 
 func (s *Socket) dispatch(r poller.Readiness) {
 	var marks uint32
@@ -131,6 +134,18 @@ func (s *Socket) Arm(side Side) bool { return s.gates[side].arm() }
 // Disarm ends a wait that Arm began. It reports whether there was one; then waking whoever waits is up to the caller.
 func (s *Socket) Disarm(side Side) bool { return s.gates[side].claim() }
 
+// Poke makes side ready as an event would, and wakes who waits for it: for an owner whose wait something else than the kernel
+// may end. Loop goroutine only.
+func (s *Socket) Poke(side Side) {
+	if s.gates[side].open() {
+		if side == ReadSide {
+			s.owner.ReadReady()
+		} else {
+			s.owner.WriteReady()
+		}
+	}
+}
+
 // Waited reports whether somebody waits for side. Safe from any goroutine.
 func (s *Socket) Waited(side Side) bool { return s.gates[side].state.Load() == gateWaited }
 
@@ -140,7 +155,7 @@ func (s *Socket) Waited(side Side) bool { return s.gates[side].state.Load() == g
 // write, as package net does, whatever the kernel's own name for it is.
 func (s *Socket) Recv(p []byte) (int, error) {
 	for {
-		n, errno := s.loop.engine.kernel.Recv(s.fd, p)
+		n, errno := s.loop.engine.kernel.Recv(int(s.fd), p)
 		switch {
 		case errno == 0 && n > 0:
 			// What came is less than what the kernel was asked for, so there is no more: the next arrival is a new edge,
@@ -168,7 +183,7 @@ func (s *Socket) Recv(p []byte) (int, error) {
 func (s *Socket) Send(p []byte) (int, error) {
 	sent := 0
 	for retried := false; ; {
-		n, errno := s.loop.engine.kernel.Send(s.fd, p[sent:])
+		n, errno := s.loop.engine.kernel.Send(int(s.fd), p[sent:])
 		switch {
 		case errno == 0:
 			sent += n
@@ -192,7 +207,7 @@ func (s *Socket) Send(p []byte) (int, error) {
 // less than all for other reasons too. It fails with [ErrNotReady], having written nothing, or an *os.SyscallError. The
 // caller must have the turn of the write side.
 func (s *Socket) Sendv(bufs [][]byte) (int, error) {
-	return s.transfer(WriteSide, "writev", func() (int, syscall.Errno) { return s.loop.engine.kernel.Sendv(s.fd, bufs) })
+	return s.transfer(WriteSide, "writev", func() (int, syscall.Errno) { return s.loop.engine.kernel.Sendv(int(s.fd), bufs) })
 }
 
 // transfer makes a system call that moves bytes through side and tells EAGAIN of the side from room or input that came
@@ -226,7 +241,7 @@ func (s *Socket) LocalAddr() netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	defer s.leave()
-	addr, _ := s.loop.engine.kernel.LocalAddr(s.fd)
+	addr, _ := s.loop.engine.kernel.LocalAddr(int(s.fd))
 	return addr
 }
 
@@ -273,8 +288,8 @@ func (s *Socket) leave() {
 // finish closes the descriptor: once, and nobody uses it.
 func (s *Socket) finish() {
 	// The registration ends before the descriptor does; see poller.Poller. It fails only when the poller is closed.
-	_ = s.loop.poller.Remove(s.fd)
-	s.loop.engine.kernel.Close(s.fd)
+	_ = s.loop.poller.Remove(int(s.fd))
+	s.loop.engine.closeDescriptor(int(s.fd))
 	s.loop.Post((*retired)(s))
 }
 

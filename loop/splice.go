@@ -14,7 +14,7 @@ import (
 // the write side.
 func (s *Socket) SendFile(file uintptr, n int) (int, error) {
 	return s.transfer(WriteSide, "sendfile", func() (int, syscall.Errno) {
-		return s.loop.engine.kernel.Sendfile(s.fd, int(file), n)
+		return s.loop.engine.kernel.Sendfile(int(s.fd), int(file), n)
 	})
 }
 
@@ -68,8 +68,8 @@ func (p *Pipe) Release() {
 }
 
 func (p *Pipe) close() {
-	p.engine.kernel.Close(p.r)
-	p.engine.kernel.Close(p.w)
+	p.engine.closeDescriptor(p.r)
+	p.engine.closeDescriptor(p.w)
 }
 
 // Held returns how many bytes are in the pipe.
@@ -78,6 +78,13 @@ func (p *Pipe) Held() int { return p.held }
 func (p *pipes) close() {
 	p.mu.Lock()
 	p.closed = true
+	p.mu.Unlock()
+	p.drop()
+}
+
+// drop closes those that nobody uses.
+func (p *pipes) drop() {
+	p.mu.Lock()
 	idle := p.idle
 	p.idle = nil
 	p.mu.Unlock()
@@ -90,7 +97,7 @@ func (p *pipes) close() {
 // *os.SyscallError, and leaves the read side ready as [Socket.Recv] does. The caller must have the turn of the read side.
 func (s *Socket) SpliceTo(p *Pipe, n int) (int, error) {
 	n, err := s.transfer(ReadSide, "splice", func() (int, syscall.Errno) {
-		return s.loop.engine.kernel.Splice(s.fd, p.w, min(n, sys.MaxTransfer))
+		return s.loop.engine.kernel.Splice(int(s.fd), p.w, min(n, sys.MaxTransfer))
 	})
 	p.held += n
 	if err == ErrNotReady {
@@ -108,7 +115,7 @@ func (s *Socket) SpliceTo(p *Pipe, n int) (int, error) {
 // *os.SyscallError. The caller must have the turn of the write side.
 func (s *Socket) SpliceFrom(p *Pipe) (int, error) {
 	n, err := s.transfer(WriteSide, "splice", func() (int, syscall.Errno) {
-		return s.loop.engine.kernel.Splice(p.r, s.fd, p.held)
+		return s.loop.engine.kernel.Splice(p.r, int(s.fd), p.held)
 	})
 	p.held -= n
 	return n, err

@@ -20,7 +20,7 @@ type coServer struct {
 
 // engineConfig is for all that runs on engine coserver.
 func (o Options) engineConfig() coserver.EngineConfig {
-	return coserver.EngineConfig{Loops: o.Loops, TakeOverAfter: takeOverAfter(o.TakeOverAfter)}
+	return coserver.EngineConfig{Loops: o.Loops, TakeOverAfter: takeOverAfter(o.TakeOverAfter), LagInterval: o.LagInterval}
 }
 
 // takeOverAfter returns d as an EngineConfig has it.
@@ -34,6 +34,7 @@ func takeOverAfter(d time.Duration) time.Duration {
 func listenCoserver(o Options) (Server, error) {
 	engine, err := coserver.NewEngine(o.engineConfig())
 	if err != nil {
+		o.closeListener()
 		return nil, err
 	}
 	s := &coServer{engine: engine, server: &coserver.Server{Engine: engine, Handler: coEcho, TLSConfig: o.TLS}}
@@ -50,7 +51,13 @@ func listenCoserver(o Options) (Server, error) {
 	case CarrierChannel:
 		s.server.Carrier = coserver.Channel
 	}
-	if s.listener, err = s.server.Listen("tcp", o.Addr); err != nil {
+	if o.Listener != nil {
+		s.listener, err = s.server.Adopt(o.Listener)
+	} else {
+		s.listener, err = s.server.Listen("tcp", o.Addr)
+	}
+	if err != nil {
+		o.closeListener()
 		engine.Close()
 		return nil, err
 	}
@@ -117,12 +124,19 @@ func park(over context.Context, d time.Duration) error {
 
 func (s *coServer) Addr() net.Addr { return s.listener.Addr() }
 
+func (s *coServer) Stats() Stats {
+	engine, server := s.engine.Stats(), s.server.Stats()
+	return Stats{&engine, &server}
+}
+
 func (s *coServer) Serve() error {
 	if err := s.server.Serve(s.listener); !errors.Is(err, coserver.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
+
+func (s *coServer) Retire(ctx context.Context) error { return s.server.Retire(ctx) }
 
 func (s *coServer) Shutdown(ctx context.Context) error {
 	err := s.server.Shutdown(ctx)

@@ -102,3 +102,32 @@ func TestHTTPShutdownForces(t *testing.T) {
 		require.Error(t, err, "what came of the answer is cut short")
 	})
 }
+
+// A server that retires answers what it is asked, and says with the answer that it is the last.
+func TestHTTPRetire(t *testing.T) {
+	onEveryEngine(t, server.ProtoHTTP, func(t *testing.T, srv server.Server, served <-chan error) {
+		conn := dial(t, srv)
+		reader := bufio.NewReader(conn)
+		get := func() *http.Response {
+			_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			require.NoError(t, err)
+			response, err := http.ReadResponse(reader, nil)
+			require.NoError(t, err)
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.Equal(t, "hello, world\n", string(body))
+			return response
+		}
+		require.False(t, get().Close)
+		down := make(chan error, 1)
+		go func() { down <- srv.Retire(context.Background()) }()
+		requireRefused(t, srv)
+		require.Empty(t, down)
+		require.True(t, get().Close)
+		_, err := reader.ReadByte()
+		require.Equal(t, io.EOF, err)
+		require.NoError(t, <-down)
+		require.NoError(t, srv.Shutdown(t.Context()))
+		require.NoError(t, <-served)
+	})
+}

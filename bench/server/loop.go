@@ -3,8 +3,11 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/strand-net/strand/loop"
 )
@@ -13,6 +16,8 @@ import (
 type loopServer struct {
 	engine   *loop.Engine
 	listener *loop.Listener
+	original net.Listener // what listener was made of, or nil
+	handler  loop.Handler
 	over     chan struct{}
 	end      sync.Once
 
@@ -25,18 +30,41 @@ type loopServer struct {
 func listenLoop(o Options) (Server, error) {
 	engine, err := loop.NewEngine(loop.Config{Loops: o.Loops})
 	if err != nil {
+		o.closeListener()
 		return nil, err
 	}
-	s := &loopServer{engine: engine, over: make(chan struct{}), conns: make(map[*loop.Conn]struct{}), idle: make(chan struct{})}
-	var handler loop.Handler = loopEcho{s}
+	s := &loopServer{engine: engine, original: o.Listener, over: make(chan struct{}), conns: make(map[*loop.Conn]struct{}), idle: make(chan struct{})}
+	s.handler = loopEcho{s}
 	if o.Proto == ProtoLine {
-		handler = loopLine{s}
+		s.handler = loopLine{s}
 	}
-	if s.listener, err = engine.Start("tcp", o.Addr, loop.Service{Handler: handler}); err != nil {
+	if s.listener, err = s.listen(o); err != nil {
+		o.closeListener()
 		engine.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+func (s *loopServer) listen(o Options) (*loop.Listener, error) {
+	if o.Listener == nil {
+		return s.engine.Listen("tcp", o.Addr)
+	}
+	original, ok := o.Listener.(interface {
+		net.Listener
+		syscall.Conn
+	})
+	if !ok {
+		return nil, fmt.Errorf("listener: a %T has no descriptor", o.Listener)
+	}
+	return s.engine.Adopt(original)
+}
+
+func (s *loopServer) stopListening() {
+	s.listener.Close()
+	if s.original != nil {
+		s.original.Close()
+	}
 }
 
 func (s *loopServer) OnOpen(c *loop.Conn) {
@@ -108,13 +136,36 @@ func (loopLine) OnPressure(c *loop.Conn, high bool) { pressure(c, high) }
 
 func (s *loopServer) Addr() net.Addr { return s.listener.Addr() }
 
+func (s *loopServer) Stats() Stats { return Stats{} }
+
 func (s *loopServer) Serve() error {
+	err := s.listener.Start(loop.Service{Handler: s.handler})
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, loop.ErrEngineClosed) {
+		return err
+	}
 	<-s.over
 	return nil
 }
 
+func (s *loopServer) Retire(ctx context.Context) error {
+	s.stopListening()
+	select {
+	case <-s.listener.Settled():
+		return s.wait(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (s *loopServer) Shutdown(ctx context.Context) error {
-	s.listener.Close()
+	s.stopListening()
+	err := s.wait(ctx)
+	s.Close()
+	return err
+}
+
+// wait returns when there is no connection left.
+func (s *loopServer) wait(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.closing {
 		s.closing = true
@@ -123,18 +174,17 @@ func (s *loopServer) Shutdown(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
-	var err error
 	select {
 	case <-s.idle:
+		return nil
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	}
-	s.Close()
-	return err
 }
 
 func (s *loopServer) Close() error {
 	s.end.Do(func() {
+		s.stopListening()
 		s.engine.Close()
 		close(s.over)
 	})

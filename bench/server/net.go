@@ -20,14 +20,15 @@ type netServer struct {
 	handler  func() func(net.Conn) // returns the one of the connection that was accepted last
 	blocking *blocking
 
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
-	closed bool      // no new connections
-	idle   sync.Cond // broadcast when conns has become empty
+	mu        sync.Mutex
+	conns     map[net.Conn]struct{}
+	closed    bool      // no new connections
+	accepting bool      // one may be on its way into conns
+	idle      sync.Cond // broadcast when conns has become empty, and when accepting ends
 }
 
 func listenNet(o Options) (Server, error) {
-	listener, err := net.Listen("tcp", o.Addr)
+	listener, err := o.listen()
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,11 @@ func (b *blocker) netEcho(conn net.Conn) {
 
 func (s *netServer) Addr() net.Addr { return s.listener.Addr() }
 
+func (s *netServer) Stats() Stats { return Stats{} }
+
 func (s *netServer) Serve() error {
+	s.setAccepting(true)
+	defer s.setAccepting(false)
 	for {
 		conn, err := s.listener.Accept()
 		switch {
@@ -119,6 +124,13 @@ func (s *netServer) Serve() error {
 			return err
 		}
 	}
+}
+
+func (s *netServer) setAccepting(accepting bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepting = accepting
+	s.idle.Broadcast()
 }
 
 func (s *netServer) start(conn net.Conn) {
@@ -144,6 +156,22 @@ func (s *netServer) end(conn net.Conn) {
 	if len(s.conns) == 0 {
 		s.idle.Broadcast()
 	}
+}
+
+func (s *netServer) Retire(ctx context.Context) error {
+	s.listener.Close()
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.idle.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for (s.accepting || len(s.conns) > 0) && ctx.Err() == nil {
+		s.idle.Wait()
+	}
+	return ctx.Err()
 }
 
 func (s *netServer) Shutdown(ctx context.Context) error {

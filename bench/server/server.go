@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/strand-net/strand/coserver"
 )
 
 // Names of the engines.
@@ -53,20 +55,40 @@ type Options struct {
 
 	// TakeOverAfter is how long a handler of engine coserver may keep its loop, which then goes on without it. 0 means for ever.
 	TakeOverAfter time.Duration
+
+	// Listener is what to serve, instead of binding Addr. It needs a descriptor, as a *net.TCPListener has one, and belongs to
+	// the Server from Listen on, also if that fails.
+	Listener net.Listener
+
+	// LagInterval is how often engine coserver measures how late its loops are. 0 means never.
+	LagInterval time.Duration
 }
 
 // Server is a listening server. All methods are safe from any goroutine.
 type Server interface {
 	// Addr is where it listens, with the real port.
 	Addr() net.Addr
+	// Stats is what there is to know of it.
+	Stats() Stats
 	// Serve accepts and serves until Shutdown or Close, and then returns nil. It may be called once.
 	Serve() error
 	// Shutdown stops accepting and waits until every connection has ended; engine coserver and protocol http end those
 	// that are idle.
 	// When ctx is done first, it closes those that are left and returns the error of ctx.
 	Shutdown(ctx context.Context) error
+	// Retire stops accepting, but leaves alone what has been accepted: it waits until every connection has ended by itself. HTTP
+	// says with each answer that it is the last. When ctx is done first, it returns the error of ctx, and Shutdown or Close
+	// ends those that are left. It is for a server whose listener another process has too: no client is lost by it.
+	Retire(ctx context.Context) error
 	// Close stops accepting and closes every connection.
 	Close() error
+}
+
+// Stats are what coserver counts. What a server does not have of it is nil: engine net and engine loop have neither, and protocol http,
+// whose server is that of net/http, has an engine alone.
+type Stats struct {
+	Engine *coserver.Stats       `json:",omitempty"`
+	Server *coserver.ServerStats `json:",omitempty"`
 }
 
 // engines are the engines by name.
@@ -85,6 +107,7 @@ func Protos() []string { return []string{ProtoEcho, ProtoLine, ProtoHTTP, ProtoB
 // Listen validates o and binds. Connections are served once Serve runs.
 func Listen(o Options) (Server, error) {
 	if err := o.Validate(); err != nil {
+		o.closeListener()
 		return nil, err
 	}
 	if o.Proto == ProtoHTTP {
@@ -135,8 +158,25 @@ func (o Options) Validate() error {
 	default:
 		return fmt.Errorf("carrier: unknown carrier %q (there are: %s, %s, %s)", o.Carrier, CarrierAuto, CarrierInline, CarrierChannel)
 	}
+	if o.Listener != nil {
+		return nil
+	}
 	if _, _, err := net.SplitHostPort(o.Addr); err != nil {
 		return fmt.Errorf("addr: %w", err)
 	}
 	return nil
+}
+
+// listen binds what o says with package net, or takes what o has.
+func (o Options) listen() (net.Listener, error) {
+	if o.Listener != nil {
+		return o.Listener, nil
+	}
+	return net.Listen("tcp", o.Addr)
+}
+
+func (o Options) closeListener() {
+	if o.Listener != nil {
+		o.Listener.Close()
+	}
 }

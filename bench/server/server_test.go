@@ -139,6 +139,64 @@ func TestShutdownForces(t *testing.T) {
 	})
 }
 
+// Retire ends nobody: connections go on until they end by themselves, or it gives up.
+func TestRetire(t *testing.T) {
+	onEveryEngine(t, server.ProtoEcho, func(t *testing.T, srv server.Server, served <-chan error) {
+		conn := dial(t, srv)
+		exchange(t, conn, "before")
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, srv.Retire(ctx), context.DeadlineExceeded)
+		requireRefused(t, srv)
+		exchange(t, conn, "after")
+		down := make(chan error, 1)
+		go func() { down <- srv.Retire(context.Background()) }()
+		exchange(t, conn, "during")
+		require.Empty(t, down)
+		require.NoError(t, conn.Close())
+		require.NoError(t, <-down)
+		require.NoError(t, srv.Shutdown(t.Context()))
+		require.NoError(t, <-served)
+	})
+}
+
+// Each engine serves a listener that it is given, and closes it.
+func TestListener(t *testing.T) {
+	for _, engine := range server.Engines() {
+		for _, proto := range []string{server.ProtoEcho, server.ProtoHTTP} {
+			t.Run(engine+" "+proto, func(t *testing.T) {
+				leak.Check(t)
+				listener, err := net.Listen("tcp", "127.0.0.1:0")
+				require.NoError(t, err)
+				srv, err := server.Listen(server.Options{Engine: engine, Proto: proto, Listener: listener})
+				if engine == server.EngineLoop && proto == server.ProtoHTTP {
+					require.Error(t, err)
+					require.ErrorIs(t, listener.Close(), net.ErrClosed)
+					return
+				}
+				require.NoError(t, err)
+				require.Equal(t, listener.Addr(), srv.Addr())
+				served := make(chan error, 1)
+				go func() { served <- srv.Serve() }()
+				conn := dial(t, srv)
+				if proto == server.ProtoEcho {
+					exchange(t, conn, "hello")
+				} else {
+					_, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
+					require.NoError(t, err)
+					answer, err := io.ReadAll(conn)
+					require.NoError(t, err)
+					require.Contains(t, string(answer), "hello, world")
+				}
+				require.NoError(t, conn.Close())
+				require.NoError(t, srv.Shutdown(t.Context()))
+				require.NoError(t, <-served)
+				require.ErrorIs(t, listener.Close(), net.ErrClosed)
+			})
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	good := server.Options{Engine: "net", Proto: "echo", Addr: "127.0.0.1:0"}
 	require.NoError(t, good.Validate())

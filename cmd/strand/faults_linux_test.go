@@ -36,8 +36,9 @@ var faults = []fault{
 	{"ECONNABORTED", []string{"accept4:error=ECONNABORTED:when=1+2"}, storm},
 	{"ECONNRESET", []string{"recvfrom:error=ECONNRESET:when=40+100"}, victims},
 	{"EPIPE", []string{"sendto:error=EPIPE:when=40+100"}, victims},
-	{"ENOSPC", []string{"epoll_ctl:error=ENOSPC:when=12+7"}, victims},
-	{"ENOMEM", []string{"epoll_ctl:error=ENOMEM:when=12+7"}, victims},
+	// A server whose loops cannot be registered does not start: these come later.
+	{"ENOSPC", []string{"epoll_ctl:error=ENOSPC:when=16+7"}, victims},
+	{"ENOMEM", []string{"epoll_ctl:error=ENOMEM:when=16+7"}, victims},
 	{"slow calls", []string{"recvfrom,sendto,accept4,close,epoll_ctl:delay_enter=300:when=3+5"}, storm},
 	{"slow reader", []string{"sendto:error=EINTR:when=2+2"}, slowReader},
 	{"late reply", []string{"sendto:delay_enter=30000"}, lateReply},

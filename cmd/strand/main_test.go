@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -28,6 +29,8 @@ import (
 var strand string
 
 func TestMain(m *testing.M) {
+	// Under nohup, all that is started here would ignore it (signal(7), execve(2)).
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	dir, err := os.MkdirTemp("", "strand")
 	if err != nil {
 		panic(err)
@@ -120,7 +123,11 @@ func TestBadUsage(t *testing.T) {
 		{"serve --tls-cert nowhere.pem --tls-key nowhere.pem", []string{"serve: tls: open nowhere.pem: no such file or directory"}},
 		{"serve --loops=-1", []string{"serve: loops: -1 is negative"}},
 		{"serve --carrier pigeon", []string{`serve: carrier: unknown carrier "pigeon"`}},
+		{"serve --procs 0", []string{"serve: procs: 0 is less than 1"}},
 		{"serve --drain=-1s", []string{"serve: drain: -1s is negative"}},
+		{"serve --metrics " + taken.Addr().String(), []string{"serve: metrics: listen tcp " + taken.Addr().String(), "address already in use"}},
+		{"serve --metrics nonsense", []string{"serve: metrics: listen tcp: address nonsense: missing port"}},
+		{"serve --metrics 127.0.0.1:0 --addr " + taken.Addr().String(), []string{"serve: listen tcp " + taken.Addr().String(), "address already in use"}},
 		{"bench --engines net,nginx", []string{`bench: engine: unknown engine "nginx"`}},
 		{"bench --conns 0", []string{"bench: conns: 0 is less than 1"}},
 		{"bench --conns many", []string{"--conns"}},
@@ -168,6 +175,8 @@ func serveArgs(args []string) []string {
 	return append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)
 }
 
+var listening = regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (?:echo|line|http|block)(?:, \d+ processes)?\)\n$`)
+
 // startServing runs a command that is, or ends as, strand serve.
 func startServing(t *testing.T, stdin io.Reader, cmd *exec.Cmd) *serving {
 	t.Helper()
@@ -183,7 +192,7 @@ func startServing(t *testing.T, stdin io.Reader, cmd *exec.Cmd) *serving {
 	s.stdout = bufio.NewReader(stdout)
 	line, err := s.stdout.ReadString('\n')
 	require.NoError(t, err)
-	match := regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (echo|line|http|block)\)\n$`).FindStringSubmatch(line)
+	match := listening.FindStringSubmatch(line)
 	require.NotNil(t, match, line)
 	s.addr = match[1]
 	return s
@@ -439,17 +448,25 @@ func TestBenchLeavesNoChild(t *testing.T) {
 
 // childOf finds a child of that process, 0 if it has none.
 func childOf(parent int) int {
+	if children := childrenOf(parent); len(children) > 0 {
+		return children[0]
+	}
+	return 0
+}
+
+// childrenOf lists the children of that process.
+func childrenOf(parent int) (children []int) {
 	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
 	if err != nil {
-		return 0
+		return nil
 	}
 	for line := range strings.Lines(string(out)) {
 		var pid, ppid int
 		if _, err := fmt.Sscan(line, &pid, &ppid); err == nil && ppid == parent {
-			return pid
+			children = append(children, pid)
 		}
 	}
-	return 0
+	return children
 }
 
 // gone also counts a process that has ended and that nobody has waited for.

@@ -19,6 +19,9 @@ var Host Kernel = &host{}
 
 type host struct{}
 
+// ENONET is an error that accept(2) may pass on, and that no other system has.
+const ENONET = syscall.ENONET
+
 // started is where Nanotime counts from: time.Since reads the monotonic clock without entering the kernel.
 var started = time.Now()
 
@@ -26,10 +29,33 @@ var started = time.Now()
 // and keeps a duplicate of the descriptor. Options of the listening socket are inherited by what it accepts (tcp(7)).
 func (*host) Listen(network, address string) (int, net.Addr, error) {
 	config := net.ListenConfig{Control: inheritedOptions}
+	listener, err := Listen(&config, network, address)
+	if err != nil {
+		return -1, nil, err
+	}
+	return take(listener)
+}
+
+func (*host) ListenShared(network, address string) (int, net.Addr, error) {
+	config := net.ListenConfig{Control: func(network, address string, raw syscall.RawConn) error {
+		var errno syscall.Errno
+		if err := raw.Control(func(fd uintptr) { errno = setOption(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); err != nil {
+			return err
+		}
+		if errno != 0 {
+			return os.NewSyscallError("setsockopt", errno)
+		}
+		return inheritedOptions(network, address, raw)
+	}}
 	listener, err := config.Listen(context.Background(), network, address)
 	if err != nil {
 		return -1, nil, err
 	}
+	return take(listener)
+}
+
+// take keeps a duplicate of a listener's descriptor.
+func take(listener net.Listener) (int, net.Addr, error) {
 	defer listener.Close()
 	if unixListener, ok := listener.(*net.UnixListener); ok {
 		unixListener.SetUnlinkOnClose(false) // the duplicate goes on listening at that path
@@ -50,7 +76,25 @@ func inheritedOptions(network, _ string, raw syscall.RawConn) error {
 	return err
 }
 
-func (*host) Adopt(conn syscall.Conn) (int, error) { return duplicate(conn) }
+func (*host) Adopt(conn syscall.Conn) (int, error) {
+	fd, err := duplicate(conn)
+	if err != nil {
+		return -1, err
+	}
+	if isTCPListener(fd) { // whoever made it has not set what the connections that it accepts are to have
+		if err := setDefaults(fd); err != nil {
+			unix.Close(fd)
+			return -1, err
+		}
+	}
+	return fd, nil
+}
+
+func isTCPListener(fd int) bool {
+	listens, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	protocol, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	return listens != 0 && (protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_MPTCP)
+}
 
 func duplicate(conn syscall.Conn) (int, error) {
 	raw, err := conn.SyscallConn()

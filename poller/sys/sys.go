@@ -25,8 +25,14 @@ const MaxVectors = 64
 // Kernel is what strand asks of an operating system. All methods are safe from any goroutine.
 type Kernel interface {
 	// Listen binds and listens as package net does, with the errors of package net, and returns a non-blocking,
-	// close-on-exec descriptor with TCP_NODELAY and keep-alive set for the connections that it will accept.
+	// close-on-exec descriptor with TCP_NODELAY and keep-alive set for the connections that it will accept. The file of a
+	// unix socket that a process of the same user has left behind, and that nobody listens on, is replaced; whatever else
+	// is at its path stays, and the error says what it is.
 	Listen(network, address string) (fd int, addr net.Addr, err error)
+
+	// ListenShared is Listen for an address of TCP that several sockets may share, each of which gets a part of the connections
+	// (SO_REUSEPORT, socket(7)): this one and others that were made so.
+	ListenShared(network, address string) (fd int, addr net.Addr, err error)
 
 	// Accept takes one connection from a listening descriptor: non-blocking and close-on-exec (accept4(2)). The
 	// peer's address is the zero AddrPort if it has none that is an IP address.
@@ -47,7 +53,7 @@ type Kernel interface {
 	Shutdown(fd, how int) syscall.Errno
 
 	// Adopt returns a non-blocking, close-on-exec duplicate of the descriptor of a socket or listener of package net. The two
-	// share everything but the number (dup(2)).
+	// share everything but the number (dup(2)). A listener of TCP gets the options that Listen sets.
 	Adopt(conn syscall.Conn) (int, error)
 
 	// Close closes fd (close(2)). It must not be called again after EINTR: the number may be another's by then.
@@ -78,7 +84,7 @@ type connecting interface {
 	Connected(fd int) syscall.Errno
 }
 
-// options is the part of [Kernel] that sets socket options (setsockopt(2)).
+// options is the part of [Kernel] that sets socket options (setsockopt(2)), and asks for one.
 type options interface {
 	// SetNoDelay sets TCP_NODELAY.
 	SetNoDelay(fd int, on bool) syscall.Errno
@@ -89,6 +95,18 @@ type options interface {
 	// SetReadBuffer and SetWriteBuffer set SO_RCVBUF and SO_SNDBUF.
 	SetReadBuffer(fd, bytes int) syscall.Errno
 	SetWriteBuffer(fd, bytes int) syscall.Errno
+	// TCPInfo is what the kernel knows of a TCP connection. EOPNOTSUPP says that it is none of TCP.
+	TCPInfo(fd int) (TCPInfo, syscall.Errno)
+}
+
+// TCPInfo is what the kernel knows of a TCP connection (TCP_INFO, tcp(7)). What one does not count is 0.
+type TCPInfo struct {
+	Received uint64 // bytes that have arrived in order, read or not
+	Sent     uint64 // bytes that were written, whether they have left or not: each once
+	Unacked  uint64 // of these, how many the peer has not acknowledged
+
+	Retransmitted uint64        // bytes that were sent again
+	RTT, RTTVar   time.Duration // of the path, smoothed (RFC 6298)
 }
 
 // transfers is the part of [Kernel] that moves bytes between descriptors. ENOSYS says that the platform has no such call.

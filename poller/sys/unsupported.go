@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,10 +18,22 @@ var Host Kernel = &host{}
 
 type host struct{}
 
+// ENONET is no error here.
+const ENONET syscall.Errno = 0
+
 type readiness interface{}
+
+// Listen is the Listen of config.
+func Listen(config *net.ListenConfig, network, address string) (net.Listener, error) {
+	return config.Listen(context.Background(), network, address)
+}
 
 func (*host) Listen(network, address string) (int, net.Addr, error) {
 	return -1, nil, fmt.Errorf("strand: listen on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func (h *host) ListenShared(network, address string) (int, net.Addr, error) {
+	return h.Listen(network, address)
 }
 
 func (*host) Accept(int) (int, netip.AddrPort, syscall.Errno) {
@@ -39,6 +52,7 @@ func (*host) SetKeepAlive(int, net.KeepAliveConfig) syscall.Errno { return sysca
 func (*host) SetLinger(_, _ int) syscall.Errno                    { return syscall.ENOSYS }
 func (*host) SetReadBuffer(_, _ int) syscall.Errno                { return syscall.ENOSYS }
 func (*host) SetWriteBuffer(_, _ int) syscall.Errno               { return syscall.ENOSYS }
+func (*host) TCPInfo(int) (TCPInfo, syscall.Errno)                { return TCPInfo{}, syscall.ENOSYS }
 func (*host) Sendfile(_, _, _ int) (int, syscall.Errno)           { return 0, syscall.ENOSYS }
 func (*host) Pipe() (int, int, syscall.Errno)                     { return -1, -1, syscall.ENOSYS }
 func (*host) Splice(_, _, _ int) (int, syscall.Errno)             { return 0, syscall.ENOSYS }

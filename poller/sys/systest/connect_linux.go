@@ -42,7 +42,7 @@ func (k *Kernel) Connect(local, remote net.Addr) (int, error) {
 
 // connect ends the attempt, if it can end now. It reports whether it has.
 func (e *endpoint) connect() bool {
-	l := e.kernel.listeners[e.connecting.String()]
+	l := e.kernel.listener(e.connecting, int(e.local.Port()))
 	if l != nil && len(l.waiting) >= backlog {
 		return false
 	}

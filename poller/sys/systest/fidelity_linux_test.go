@@ -221,19 +221,22 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// A close with unread input resets, and so does input that comes after a close.
+// A close with unread input resets, and so does input that comes after a close, and a close that is to (SO_LINGER).
 func TestCloseResets(t *testing.T) {
 	onBoth(t, func(w *world) {
-		for _, unread := range []bool{true, false} {
+		for _, why := range []string{"unread", "late", "linger"} {
 			fd, p := w.connect()
 			require.Zero(w, w.control(unix.EPOLL_CTL_ADD, fd, interest))
-			if unread {
+			switch why {
+			case "unread":
 				w.write(p, "unread")
 				w.expect(fd, unix.EPOLLIN|unix.EPOLLOUT)
+			case "linger":
+				require.Zero(w, w.kernel.SetLinger(fd, 0))
 			}
 			w.close(fd)
 			one := make([]byte, 1)
-			if !unread {
+			if why == "late" {
 				_, err := p.Read(one)
 				require.Equal(w, io.EOF, err)
 				w.write(p, "late")
@@ -338,4 +341,33 @@ func TestViolations(t *testing.T) {
 		"send: descriptor 3 is epoll instance",
 		"close: descriptor 4 (event counter) is still registered",
 	}, k.Violations())
+}
+
+// What has moved is counted in bytes, the end of the stream not among them.
+func TestTCPInfo(t *testing.T) {
+	onBoth(t, func(w *world) {
+		fd, p := w.connect()
+		defer w.close(fd)
+		count := func() (received, sent uint64) {
+			info, errno := w.kernel.TCPInfo(fd)
+			require.Zero(t, errno)
+			return info.Received, info.Sent
+		}
+		received, sent := count()
+		require.Zero(t, received)
+		require.Zero(t, sent)
+		w.write(p, "12345")
+		n, errno := w.kernel.Send(fd, []byte("abc"))
+		require.Zero(t, errno)
+		require.Equal(t, 3, n)
+		_, err := io.ReadFull(p, make([]byte, 3))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { received, sent = count(); return received == 5 && sent == 3 }, patience, time.Millisecond)
+		require.NoError(t, p.CloseWrite())
+		require.Zero(t, w.control(unix.EPOLL_CTL_ADD, fd, interest))
+		w.expect(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP)
+		received, sent = count()
+		require.EqualValues(t, 5, received)
+		require.EqualValues(t, 3, sent)
+	})
 }

@@ -45,7 +45,7 @@ type Kernel struct {
 	most       int // descriptors; 0: any number
 	table      []*file
 	serial     uint64
-	listeners  map[string]*listener
+	listeners  map[string][]*listener // by address: one, or several that share it
 	nextPort   int
 	nextPeer   int
 	links      []*endpoint // both ends of each connection, while anything can still happen to it
@@ -62,7 +62,7 @@ func New(options Options) *Kernel {
 	if options.Window == 0 {
 		options.Window = 64 << 10
 	}
-	return &Kernel{options: options, faults: options.Faults, most: options.MaxDescriptors, started: time.Now(), listeners: make(map[string]*listener),
+	return &Kernel{options: options, faults: options.Faults, most: options.MaxDescriptors, started: time.Now(), listeners: make(map[string][]*listener),
 		nextPort: 10_000, table: make([]*file, firstDescriptor)}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ type listener struct {
 	kernel  *Kernel
 	file    *file
 	addr    net.Addr
+	shared  bool // others may have the same address
 	waiting []*endpoint
 }
 
@@ -27,15 +29,34 @@ func (l *listener) conditions() uint32 {
 }
 
 func (l *listener) release() {
-	delete(l.kernel.listeners, l.addr.String())
+	name := l.addr.String()
+	l.kernel.listeners[name] = slices.DeleteFunc(l.kernel.listeners[name], func(other *listener) bool { return other == l })
 	for _, e := range l.waiting {
 		e.abort()
 	}
 	l.waiting = nil
 }
 
+// listener returns the one that a client of an address comes to: if several share it, client says which, as the kernel's hash does.
+func (k *Kernel) listener(addr net.Addr, client int) *listener {
+	all := k.listeners[addr.String()]
+	if len(all) == 0 {
+		return nil
+	}
+	return all[client%len(all)]
+}
+
 // Listen is net.Listen for "tcp", "tcp4", "tcp6" and "unix". A Unix socket is a name here, and no file.
 func (k *Kernel) Listen(network, address string) (int, net.Addr, error) {
+	return k.listen(network, address, false)
+}
+
+// ListenShared is Listen with SO_REUSEPORT.
+func (k *Kernel) ListenShared(network, address string) (int, net.Addr, error) {
+	return k.listen(network, address, true)
+}
+
+func (k *Kernel) listen(network, address string, shared bool) (int, net.Addr, error) {
 	addr, err := netAddr(network, address)
 	if err != nil {
 		return -1, nil, err
@@ -46,16 +67,17 @@ func (k *Kernel) Listen(network, address string) (int, net.Addr, error) {
 		k.nextPort++
 		tcp.Port = k.nextPort
 	}
-	l := &listener{kernel: k, addr: addr}
+	l := &listener{kernel: k, addr: addr, shared: shared}
 	errno := syscall.EADDRINUSE
 	fd := -1
-	if k.listeners[addr.String()] == nil {
+	name := addr.String()
+	if !slices.ContainsFunc(k.listeners[name], func(other *listener) bool { return !shared || !other.shared }) {
 		fd, errno = k.open(l)
 	}
 	if errno != 0 {
 		return -1, nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: os.NewSyscallError("bind", errno)}
 	}
-	k.listeners[addr.String()] = l
+	k.listeners[name] = append(k.listeners[name], l)
 	return fd, addr, nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+
+	"github.com/strand-net/strand/poller/sys"
 )
 
 // Adopt fails: nothing of package net is open in this kernel.
@@ -12,14 +14,7 @@ func (k *Kernel) Adopt(conn syscall.Conn) (int, error) {
 	return -1, fmt.Errorf("systest: adopt a %T: %w", conn, errors.ErrUnsupported)
 }
 
-// The options of a socket are taken, and change nothing but the way it is closed.
-
-func (k *Kernel) SetNoDelay(fd int, _ bool) syscall.Errno                  { return k.option(fd) }
-func (k *Kernel) SetKeepAlive(fd int, _ net.KeepAliveConfig) syscall.Errno { return k.option(fd) }
-func (k *Kernel) SetReadBuffer(fd, _ int) syscall.Errno                    { return k.option(fd) }
-func (k *Kernel) SetWriteBuffer(fd, _ int) syscall.Errno                   { return k.option(fd) }
-
-// SetLinger of 0 seconds makes the close a reset. Other numbers change nothing: no close waits here.
+// SetLinger makes the end of a socket a reset if seconds is 0; what else it may be set to changes nothing.
 func (k *Kernel) SetLinger(fd, seconds int) syscall.Errno {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -30,11 +25,32 @@ func (k *Kernel) SetLinger(fd, seconds int) syscall.Errno {
 	return errno
 }
 
+// The other options are taken, and change nothing.
+
+func (k *Kernel) SetNoDelay(fd int, _ bool) syscall.Errno                  { return k.option(fd) }
+func (k *Kernel) SetKeepAlive(fd int, _ net.KeepAliveConfig) syscall.Errno { return k.option(fd) }
+func (k *Kernel) SetReadBuffer(fd, _ int) syscall.Errno                    { return k.option(fd) }
+func (k *Kernel) SetWriteBuffer(fd, _ int) syscall.Errno                   { return k.option(fd) }
+
 func (k *Kernel) option(fd int) syscall.Errno {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	_, errno := k.socket("setsockopt", fd)
 	return errno
+}
+
+// TCPInfo knows of no time that a byte takes.
+func (k *Kernel) TCPInfo(fd int) (sys.TCPInfo, syscall.Errno) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e, errno := k.socket("getsockopt", fd)
+	if errno != 0 {
+		return sys.TCPInfo{}, errno
+	}
+	if !e.remote.IsValid() {
+		return sys.TCPInfo{}, syscall.EOPNOTSUPP
+	}
+	return sys.TCPInfo{Received: e.received, Sent: e.sent, Unacked: uint64(len(e.out))}, 0
 }
 
 // This kernel moves no bytes by itself: programs have to be able to do without.

@@ -21,7 +21,7 @@ type Peer struct{ end *endpoint }
 func (k *Kernel) Client(addr net.Addr) (*Peer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	l := k.listeners[addr.String()]
+	l := k.listener(addr, k.nextPeer)
 	if l == nil {
 		return nil, &net.OpError{Op: "dial", Net: addr.Network(), Addr: addr, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
@@ -60,7 +60,7 @@ func (k *Kernel) Deliver(n int, pick func(count int) int) bool {
 // moves reports whether deliver would move anything.
 func (e *endpoint) moves() bool {
 	if e.connecting != nil {
-		l := e.kernel.listeners[e.connecting.String()]
+		l := e.kernel.listener(e.connecting, int(e.local.Port()))
 		return l == nil || len(l.waiting) < backlog
 	}
 	if len(e.out) > 0 {

@@ -22,6 +22,8 @@ type endpoint struct {
 	out    []byte // to be sent, or on its way
 	buffer int    // how much out may hold
 
+	received, sent uint64 // bytes, since it began
+
 	connecting net.Addr // what this end tries to connect to, or nil
 
 	sentEnd   bool // this end will send no more
@@ -134,6 +136,7 @@ func (e *endpoint) write(p []byte) (int, syscall.Errno) {
 		e.fullWrite = true
 	}
 	e.out = append(e.out, p[:n]...)
+	e.sent += uint64(n)
 	e.settle()
 	return n, 0
 }
@@ -163,6 +166,7 @@ func (e *endpoint) deliver(limit int) bool {
 	n := max(0, min(limit, len(e.out), to.window-len(to.in)))
 	if n > 0 {
 		to.in = append(to.in, e.out[:n]...)
+		to.received += uint64(n)
 		e.out = e.out[n:]
 		to.changed(unix.EPOLLIN)
 		if e.fullWrite && e.roomy() {

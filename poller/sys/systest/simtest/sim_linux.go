@@ -217,8 +217,8 @@ func (s *Sim) Go(do func()) {
 	}()
 }
 
-// Pause makes the calling goroutine, which must be one of Go, wait for a step to come: after each call that waits, or it goes
-// on beside whoever woke it. The number tells those apart that wait at the same time.
+// Pause makes the calling goroutine wait for a step to come: one of Go after each call that waits, or it goes on beside whoever
+// woke it; any other after a call that wakes somebody. The number tells those apart that wait at the same time: Go's count from 1.
 func (s *Sim) Pause(number int) { s.scheduler.Enter(actorCall, number) }
 
 // Finish goes on until done is closed, moving the clock as far as it must, but not further than patience.

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package upgrade
+
+func monotonicMicroseconds() (int64, bool) { return 0, false }
