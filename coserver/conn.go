@@ -134,7 +134,7 @@ func (c *Conn) end(linger bool, cause error) bool {
 		return false
 	}
 	c.cancelContext(cause)
-	c.noteTraffic()
+	c.noteTraffic(false)
 	// Whoever arms a side from now on sees closed afterwards, and does not wait.
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)

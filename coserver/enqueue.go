@@ -26,22 +26,14 @@ var ErrQueueFull = errors.New("coserver: output queue full")
 // Dial have the limits of the zero Server.
 //
 // After a write deadline it fails with os.ErrDeadlineExceeded, as Write does. A write deadline that passes while something is queued
-// closes the connection, for there is no call that could tell. If the connection cannot be written to any more, it fails as Write
+// closes the connection, for there is no call that could tell, and so does Server.WriteTimeout if the peer does not take a message in
+// that time once it is first in the queue. That, or ErrWriteTimeout, is then the cause of its Context. If the connection cannot be written to any more, it fails as Write
 // would; if that shows only later, the next Enqueue or Write fails with the error.
 func (c *Conn) Enqueue(p []byte) error { return c.enqueue(p, nil) }
 
 // Queued returns how many bytes the queue of Enqueue holds, as MaxQueued counts them. Safe from any goroutine.
 func (c *Conn) Queued() int {
-	x := c.extra.Load()
-	if x == nil {
-		return 0
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if x.outbox == nil {
-		return 0
-	}
-	return x.outbox.size
+	return c.queueStats().size
 }
 
 // Flush waits until the kernel has got all that was written and enqueued before. Errors are those of Write.
@@ -71,20 +63,23 @@ func (c *Conn) enqueue(p []byte, m *Message) error {
 	if err := c.expired(loop.WriteSide); err != nil {
 		return c.opError("write", err)
 	}
-	x := c.extras()
+	c.extras()
 	c.mu.Lock()
-	if err := c.unwritable(x); err != nil || len(p) == 0 {
+	if err := c.unwritable(); err != nil || len(p) == 0 {
 		c.mu.Unlock()
 		if err != nil {
 			return c.opError("write", err)
 		}
 		return nil
 	}
-	o := c.openOutbox(x)
+	o := c.openOutbox()
 	lack := o.add(p, m)
 	due := lack == nothing && o.stand(1) && o.schedule()
 	over := o.retire()
-	c.crossed(x, o.size)
+	c.crossed(o.size)
+	if lack != nothing {
+		c.extra.Load().queue.refused++
+	}
 	c.mu.Unlock()
 	if due {
 		c.reactor().sender.add(c)
@@ -100,7 +95,7 @@ func (c *Conn) enqueue(p []byte, m *Message) error {
 }
 
 // unwritable returns why nothing can be sent any more. The caller must have mu.
-func (c *Conn) unwritable(x *extras) error {
+func (c *Conn) unwritable() error {
 	wishes := c.wishes.Load()
 	switch {
 	case c.closed.Load() || wishes&wishClose != 0:
@@ -108,7 +103,10 @@ func (c *Conn) unwritable(x *extras) error {
 	case wishes&wishNoWrites != 0:
 		return syscall.EPIPE
 	}
-	return x.unsent
+	if q := c.extra.Load().queue; q != nil {
+		return q.unsent
+	}
+	return nil
 }
 
 // lack is what a message finds no room in.

@@ -75,7 +75,7 @@ func (c *Conn) leaveLine(side loop.Side) (first *linePlace) {
 // stays, and if it has the turn, what it stands in line with is its own now.
 func (c *Conn) dismissLine(cause error) {
 	reason := net.ErrClosed
-	if cause == os.ErrDeadlineExceeded {
+	if cause == os.ErrDeadlineExceeded || cause == ErrWriteTimeout { // it is the queue's
 		reason = cause
 	}
 	c.mu.Lock()

@@ -34,9 +34,10 @@ type outbox struct {
 	departs bool // the connection's handler has returned: it goes when the queue does
 
 	// Loop goroutine only.
-	timer     loop.Timer
-	lingering bool // timer is set
-	notified  bool // the end of TLS is on its way
+	timer    loop.Timer
+	fires    int64 // when timer does, or 0: it is not set
+	until    int64 // how long a connection that is closed waits; 0: that has not begun
+	notified bool  // the end of TLS is on its way
 }
 
 // queued is one message. It must not be changed.
@@ -51,19 +52,58 @@ var outboxes = sync.Pool{New: func() any { return new(outbox) }}
 // keptMessages is how many messages' room a queue keeps that is given back.
 const keptMessages = 64
 
+// queueState is what stays of the queue of a connection while that has nothing to do.
+type queueState struct {
+	outbox   *outbox // nil: nothing is queued
+	unsent   error   // why what was queued could not be sent
+	pressure pressure
+
+	refused, dropped, lost uint64 // messages, as in ConnStats and Ending
+}
+
 // openOutbox returns the queue of c, made if need be. The caller must have mu, and sees to it that it retires if it has nothing to do.
-func (c *Conn) openOutbox(x *extras) *outbox {
-	if x.outbox == nil {
-		x.outbox = outboxes.Get().(*outbox)
-		x.outbox.conn = c
+func (c *Conn) openOutbox() *outbox {
+	x := c.extra.Load()
+	if x.queue == nil {
+		x.queue = new(queueState)
 	}
-	return x.outbox
+	q := x.queue
+	if q.outbox == nil {
+		q.outbox = outboxes.Get().(*outbox)
+		q.outbox.conn = c
+	}
+	return q.outbox
+}
+
+// state returns what stays of the queue.
+func (o *outbox) state() *queueState { return o.conn.extra.Load().queue }
+
+// queueFigures are how the queue of a connection is.
+type queueFigures struct {
+	size                   int
+	refused, dropped, lost uint64
+}
+
+func (c *Conn) queueStats() (f queueFigures) {
+	x := c.extra.Load()
+	if x == nil {
+		return f
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if q := x.queue; q != nil {
+		f.refused, f.dropped, f.lost = q.refused, q.dropped, q.lost
+		if q.outbox != nil {
+			f.size = q.outbox.size
+		}
+	}
+	return f
 }
 
 // queue returns the queue of c, or nil if it has nothing to do. The caller must have mu.
 func (c *Conn) queue() *outbox {
-	if x := c.extra.Load(); x != nil {
-		return x.outbox
+	if x := c.extra.Load(); x != nil && x.queue != nil {
+		return x.queue.outbox
 	}
 	return nil
 }
@@ -87,7 +127,7 @@ func (o *outbox) retire() bool {
 	if o.holds || o.places > 0 || o.count() > 0 {
 		return false
 	}
-	o.conn.extra.Load().outbox = nil
+	o.state().outbox = nil
 	return true
 }
 
@@ -128,6 +168,7 @@ func (o *outbox) add(p []byte, m *Message) lack {
 			return what
 		}
 		r.server.counters.queues.dropped.Add(1)
+		o.state().dropped++
 	}
 }
 
@@ -242,6 +283,7 @@ func (o *outbox) dropRest() (dropped int) {
 		}
 	}
 	o.conn.run.server.counters.queues.lost.Add(uint64(dropped))
+	o.state().lost += uint64(dropped)
 	return dropped
 }
 
@@ -332,7 +374,7 @@ func (c *Conn) closeQueue(cut bool) bool {
 	if cut {
 		o.cut = true
 		o.lost = o.dropRest() > 0 || o.lost
-		c.crossed(c.extra.Load(), o.size)
+		c.crossed(o.size)
 	}
 	due := o.schedule()
 	c.mu.Unlock()
@@ -345,13 +387,13 @@ func (c *Conn) closeQueue(cut bool) bool {
 // pokeQueue has the queue send what TLS has to say of its own accord, when it has the turn: whoever reads does not wait for those who
 // write.
 func (c *Conn) pokeQueue() {
-	x := c.extras()
+	c.extras()
 	c.mu.Lock()
-	if c.unwritable(x) != nil {
+	if c.unwritable() != nil {
 		c.mu.Unlock()
 		return
 	}
-	o := c.openOutbox(x)
+	o := c.openOutbox()
 	due := o.stand(0) && o.schedule()
 	c.mu.Unlock()
 	if due {

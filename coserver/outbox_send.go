@@ -112,9 +112,15 @@ func (o *outbox) send() (sent int) {
 	late := o.late
 	o.late = false
 	c.mu.Unlock()
+	woken := c.woken[loop.WriteSide]
 	c.woken[loop.WriteSide] = false
-	if late {
-		c.cutLate()
+	switch {
+	case late:
+		c.cutLate(os.ErrDeadlineExceeded)
+	case woken && c.run.timed:
+		if err := c.limitOver(loop.WriteSide); err != nil {
+			c.cutLate(err)
+		}
 	}
 	for sent < turnBudget {
 		batch, ok := o.next()
@@ -210,15 +216,20 @@ func (o *outbox) batch() [][]byte {
 }
 
 // transmit sends of batch as much as there is room for, without waiting, and returns how many bytes it has taken.
-func (o *outbox) transmit(batch [][]byte) (int, error) {
+func (o *outbox) transmit(batch [][]byte) (n int, err error) {
 	c := o.conn
 	switch {
 	case c.secure != nil:
 		return c.secure.sendNow(batch)
 	case len(batch) == 1:
-		return c.sock.Send(batch[0])
+		n, err = c.sock.Send(batch[0])
+	default:
+		n, err = c.sock.Sendv(batch)
 	}
-	return c.sock.Sendv(batch)
+	if c.run.timed {
+		c.countSent(n)
+	}
+	return n, err
 }
 
 // took notes that n bytes of a batch have been taken.
@@ -229,6 +240,7 @@ func (o *outbox) took(n int) {
 		n -= part
 		if out.size = int32(copy(out.buffer[:], out.buffer[part:out.size])); out.size == 0 {
 			out.reset()
+			c.phases[loop.WriteSide] = phaseNone // the next message has the whole of WriteTimeout
 		}
 	}
 	c.mu.Lock()
@@ -243,8 +255,9 @@ func (o *outbox) took(n int) {
 		o.begun = 0
 		o.mine--
 		o.pop()
+		c.phases[loop.WriteSide] = phaseNone
 	}
-	c.crossed(c.extra.Load(), o.size)
+	c.crossed(o.size)
 	c.mu.Unlock()
 }
 
@@ -266,6 +279,9 @@ func (o *outbox) wait() bool {
 		return waits
 	}
 	c.mu.Unlock()
+	if c.run.timed {
+		c.limitWait(loop.WriteSide)
+	}
 	if closing {
 		o.limitLinger()
 		return true
@@ -281,40 +297,59 @@ func (o *outbox) wait() bool {
 	waits := !o.disarm()
 	c.mu.Unlock()
 	if !waits {
-		c.cutLate()
+		c.cutLate(os.ErrDeadlineExceeded)
 	}
 	return waits
 }
 
-// cutLate closes the connection because a write deadline has passed while something was queued.
-func (c *Conn) cutLate() {
-	if c.shut(os.ErrDeadlineExceeded) {
+// cutLate closes the connection because a write deadline, or the server's WriteTimeout, has passed while something was queued.
+func (c *Conn) cutLate(cause error) {
+	if c.shut(cause) {
 		c.run.server.counters.queues.timedOut.Add(1)
 	}
 }
 
-// limitLinger makes sure that a queue whose connection is closed does not wait for ever.
+// limitLinger makes sure that a queue whose connection is closed does not wait for ever, nor longer for a message than WriteTimeout.
 func (o *outbox) limitLinger() {
-	if !o.lingering {
-		o.lingering = true
-		l := o.conn.sock.Loop()
-		l.SetTimer(&o.timer, l.Now()+queueLinger, (*lingered)(o))
+	c := o.conn
+	l := c.sock.Loop()
+	if o.until == 0 {
+		o.until = l.Now() + queueLinger
+	}
+	at := o.until
+	if d := c.deadlines.Load(); d != nil {
+		if limit := d.limit[loop.WriteSide].Load(); limit != 0 {
+			at = min(at, limit)
+		}
+	}
+	if o.fires != at {
+		o.fires = at
+		l.SetTimer(&o.timer, at, (*lingered)(o))
 	}
 }
 
-// lingered is a queue whose time is over.
+// lingered is a queue whose time may be over.
 type lingered outbox
 
 func (t *lingered) RunOnLoop() {
 	o := (*outbox)(t)
-	o.lingering = false
-	if o.conn.run.draining.Load() != drainNone { // then Shutdown says how long
-		o.limitLinger()
-		return
+	c := o.conn
+	o.fires = 0
+	c.mu.Lock()
+	late := o.armed && c.run.timed && c.limitOver(loop.WriteSide) != nil
+	c.mu.Unlock()
+	if !late {
+		if c.sock.Loop().Now() >= o.until {
+			o.until = 0
+		}
+		if o.until != 0 || c.run.draining.Load() != drainNone { // then Shutdown says how long
+			o.limitLinger()
+			return
+		}
 	}
-	o.conn.mu.Lock()
+	c.mu.Lock()
 	o.cut = true
-	o.conn.mu.Unlock()
+	c.mu.Unlock()
 	o.send()
 }
 
@@ -334,13 +369,12 @@ func (o *outbox) fail(err error) {
 		lost = c.secure.wire.drop() || lost
 	}
 	c.mu.Lock()
-	x := c.extra.Load()
-	x.unsent = out.err
+	o.state().unsent = out.err
 	o.sending, o.begun = 0, 0
 	lost = o.dropRest() > 0 || o.lost || lost
 	o.lost = lost // it may have the turn again, for a place in line
 	lingers := o.closing && !o.cut
-	c.crossed(x, o.size)
+	c.crossed(o.size)
 	c.mu.Unlock()
 	switch {
 	case lost && c.closed.Load():
@@ -358,10 +392,14 @@ func (o *outbox) endTurn() {
 	c := o.conn
 	o.holds = false
 	over := o.retire()
+	closing := o.closing
 	c.mu.Unlock()
-	if o.lingering {
-		o.lingering = false
+	if o.fires != 0 {
+		o.fires = 0
 		c.sock.Loop().StopTimer(&o.timer)
+	}
+	if closing && over {
+		c.noteTraffic(true)
 	}
 	c.unlock(loop.WriteSide)
 	if over {

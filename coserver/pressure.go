@@ -10,11 +10,12 @@ type pressure struct {
 }
 
 // crossed notes that the queue has size bytes now, and has the server told if that crosses a mark. The caller must have mu.
-func (c *Conn) crossed(x *extras, size int) {
-	limits, p := &c.run.queues, &x.pressure
+func (c *Conn) crossed(size int) {
+	limits := &c.run.queues
 	if limits.pressure == nil {
 		return
 	}
+	p := &c.extra.Load().queue.pressure
 	if high := p.crossed%2 == 1; high && size > limits.low || !high && size <= limits.high {
 		return
 	}
@@ -47,7 +48,7 @@ func (c *Conn) tellPressure() {
 func (c *Conn) nextPressure() (high, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := &c.extra.Load().pressure
+	p := &c.extra.Load().queue.pressure
 	if p.told == p.crossed {
 		p.telling = false
 		return false, false

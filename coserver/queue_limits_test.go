@@ -227,7 +227,10 @@ func TestQueueStorm(t *testing.T) {
 		seed := rand.Uint64() >> 32
 		for _, secure := range []bool{false, true} {
 			s := &coserver.Server{Engine: newEngine(t, coserver.EngineConfig{Loops: 2}), Carrier: carrier, MaxQueued: 40_000, MaxQueuedTotal: 200_000,
-				QueuePolicy: coserver.QueuePolicy(seed % 3), HighWater: 20_000, OnPressure: func(*coserver.Conn, bool) {}, OnError: func(*coserver.Conn, error) {}}
+				QueuePolicy: coserver.QueuePolicy(seed % 3), HighWater: 20_000, OnPressure: func(*coserver.Conn, bool) {}, OnError: func(*coserver.Conn, error) {},
+				WriteTimeout: time.Duration(seed/3%3) * 5 * time.Millisecond, MaxConns: 1000}
+			var opened, closed atomic.Int64
+			s.Observer = &coserver.Observer{Opened: func(*coserver.Conn) { opened.Add(1) }, Closed: func(*coserver.Conn, coserver.Ending) { closed.Add(1) }}
 			shared := coserver.NewMessage(make([]byte, 3000))
 			act := func(c *coserver.Conn, random *rand.Rand) error {
 				var err error
@@ -256,9 +259,7 @@ func TestQueueStorm(t *testing.T) {
 				}
 				return nil
 			}
-			var any atomic.Pointer[coserver.Conn]
 			s.Handler = func(c *coserver.Conn) error {
-				any.Store(c)
 				if err := c.SetWriteBuffer(8 << 10); err != nil {
 					return err
 				}
@@ -321,7 +322,13 @@ func TestQueueStorm(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			require.NoError(t, s.Shutdown(ctx), "seed %d", seed)
 			cancel()
-			require.Zero(t, coserver.QueueMemory(any.Load()), "seed %d", seed)
+			stats := s.Stats()
+			require.Zero(t, stats.Queues.Queued, "seed %d", seed)
+			require.Zero(t, stats.Active, "seed %d", seed)
+			require.EqualValues(t, 60, opened.Load(), "seed %d", seed)
+			require.EqualValues(t, 60, closed.Load(), "seed %d", seed)
+			places, _ := coserver.Admitted(s)
+			require.Zero(t, places, "seed %d", seed)
 		}
 	})
 }

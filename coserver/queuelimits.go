@@ -145,8 +145,8 @@ type QueueStats struct {
 	// Lost is how many messages had not been sent whole when their connections ended, whatever ended them.
 	Lost uint64
 
-	// Cut is how many connections were closed because of their queues, with CutSlow, and TimedOut how many because a write deadline
-	// passed while something was queued.
+	// Cut is how many connections were closed because of their queues, with CutSlow, and TimedOut how many because a write deadline or
+	// Server.WriteTimeout passed while something was queued.
 	Cut, TimedOut uint64
 }
 

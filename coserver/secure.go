@@ -274,6 +274,9 @@ func (w *wire) flushNow() {
 func (w *wire) sendNow() error {
 	for t := w.next(); t != nil; t = w.next() {
 		n, err := w.conn.sock.Send(t.data[t.sent:])
+		if w.conn.run.timed {
+			w.conn.countSent(n)
+		}
 		if t.sent += n; err != nil {
 			return err
 		}

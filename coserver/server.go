@@ -74,8 +74,8 @@ type Server struct {
 	// handshake takes no turn. 0 means no limit.
 	MaxHandshakes int
 
-	// MaxConns is how many connections the server has at a time, from when they are accepted to the return of their handlers.
-	// 0 means as many as there are descriptors.
+	// MaxConns is how many connections the server has at a time, from when they are accepted to the return of their handlers, and
+	// until what was enqueued is sent or dropped. 0 means as many as there are descriptors.
 	MaxConns int
 
 	// Overflow says what becomes of clients that come while there are MaxConns. With Backlog, the zero value, they wait in the
@@ -106,7 +106,8 @@ type Server struct {
 	// The call fails with ErrIdleTimeout, ErrReadTimeout or ErrWriteTimeout, which match os.ErrDeadlineExceeded; with the last
 	// also one that reads, and has to send what Write has gathered before. A handler that
 	// returns that has its connection closed, by a reset after ErrWriteTimeout; it is not reported, but counted in Stats. A
-	// handler that goes on has the same time again.
+	// handler that goes on has the same time again. Of what is enqueued each message has WriteTimeout once it is the first; when that is
+	// over the connection is reset, with ErrWriteTimeout as the cause of its Context.
 	IdleTimeout, ReadTimeout, WriteTimeout time.Duration
 
 	// OnError is told what a handler returned, panicked with (*PanicError) or was not started for. It is called on the

@@ -443,10 +443,10 @@ func (m *simulated) timePassesBy(d time.Duration) {
 	m.timePassed()
 }
 
-// timePassed may have ended the patience of a connection that was being closed.
+// timePassed may have ended the patience of a connection that was being closed, or that has something queued.
 func (m *simulated) timePassed() {
 	for _, c := range m.all {
-		if c.Finished || c.server.kind.leaves {
+		if c.Finished || c.server.kind.leaves || c.server.kind.queues && c.server.WriteTimeout > 0 {
 			c.cut.Store(true)
 		}
 	}
