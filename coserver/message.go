@@ -22,7 +22,7 @@ func NewMessage(p []byte) *Message { return &Message{data: bytes.Clone(p)} }
 // EnqueueMessage is Enqueue for a Message: it is not copied, and counts once for all connections of a server in MaxQueuedTotal.
 func (c *Conn) EnqueueMessage(m *Message) error { return c.enqueue(m.data, m) }
 
-// Broadcast enqueues p, copied once, on each connection, and returns how many have taken it. It waits for none. Whoever wants
+// Broadcast enqueues p, copied once, on each connection, on those of [Server.Conns] say, and returns how many have taken it. It waits for none. Whoever wants
 // to know which have not, and why, makes a [Message] and calls [Conn.EnqueueMessage] on each.
 func Broadcast(conns iter.Seq[*Conn], p []byte) (taken int) {
 	m := NewMessage(p)

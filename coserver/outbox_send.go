@@ -283,7 +283,7 @@ func (o *outbox) wait() bool {
 		c.limitWait(loop.WriteSide)
 	}
 	if closing {
-		o.limitLinger()
+		o.limitLinger(true)
 		return true
 	}
 	if c.deadlines.Load() == nil {
@@ -309,18 +309,16 @@ func (c *Conn) cutLate(cause error) {
 	}
 }
 
-// limitLinger makes sure that a queue whose connection is closed does not wait for ever, nor longer for a message than WriteTimeout.
-func (o *outbox) limitLinger() {
-	c := o.conn
-	l := c.sock.Loop()
+// limitLinger makes sure that a queue whose connection is closed does not wait for ever, nor, if it waits, longer for a message than
+// WriteTimeout.
+func (o *outbox) limitLinger(waits bool) {
+	l := o.conn.sock.Loop()
 	if o.until == 0 {
 		o.until = l.Now() + queueLinger
 	}
 	at := o.until
-	if d := c.deadlines.Load(); d != nil {
-		if limit := d.limit[loop.WriteSide].Load(); limit != 0 {
-			at = min(at, limit)
-		}
+	if limit := o.limit(); waits && limit != 0 {
+		at = min(at, limit)
 	}
 	if o.fires != at {
 		o.fires = at
@@ -328,29 +326,40 @@ func (o *outbox) limitLinger() {
 	}
 }
 
+// limit returns when WriteTimeout is over for the message that is first, or 0.
+func (o *outbox) limit() int64 {
+	if d := o.conn.deadlines.Load(); d != nil {
+		return d.limit[loop.WriteSide].Load()
+	}
+	return 0
+}
+
 // lingered is a queue whose time may be over.
 type lingered outbox
 
 func (t *lingered) RunOnLoop() {
 	o := (*outbox)(t)
-	c := o.conn
 	o.fires = 0
+	c, now, limit := o.conn, o.conn.sock.Loop().Now(), o.limit()
 	c.mu.Lock()
-	late := o.armed && c.run.timed && c.limitOver(loop.WriteSide) != nil
+	waits := o.armed
+	late := waits && limit != 0 && now >= limit
+	over := now >= o.until && c.run.draining.Load() == drainNone // otherwise Shutdown says how long
+	o.cut = o.cut || late || over
 	c.mu.Unlock()
-	if !late {
-		if c.sock.Loop().Now() >= o.until {
+	switch {
+	case late:
+		c.run.server.counters.timedOut.write.Add(1)
+		c.run.server.counters.queues.timedOut.Add(1)
+		o.send()
+	case over:
+		o.send()
+	default:
+		if now >= o.until {
 			o.until = 0
 		}
-		if o.until != 0 || c.run.draining.Load() != drainNone { // then Shutdown says how long
-			o.limitLinger()
-			return
-		}
+		o.limitLinger(waits)
 	}
-	c.mu.Lock()
-	o.cut = true
-	c.mu.Unlock()
-	o.send()
 }
 
 // fail drops what is queued and gives the turn back: err is why it cannot be sent, or there was an error before. What the peer has got of

@@ -102,7 +102,10 @@ func TestWriteTimeoutIsForAMessage(t *testing.T) {
 func TestWriteTimeoutAfterClose(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		for name, end := range map[string]func(*coserver.Server, *coserver.Conn) error{
-			"close":    func(_ *coserver.Server, c *coserver.Conn) error { return c.Close() },
+			"close": func(_ *coserver.Server, c *coserver.Conn) error { return c.Close() },
+			"close with a deadline": func(_ *coserver.Server, c *coserver.Conn) error { // it holds for calls, and there are none any more
+				return errors.Join(c.SetWriteDeadline(time.Now().Add(500*time.Millisecond)), c.Close())
+			},
 			"shutdown": func(s *coserver.Server, _ *coserver.Conn) error { return s.Shutdown(context.Background()) },
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 )
 
 // QueuePolicy says what becomes of a message for which the queue of a slow peer has no room. The fourth way is Write, which waits
-// until the peer takes it, or for its deadline.
+// until the peer takes it, or for its deadline or Server.WriteTimeout.
 type QueuePolicy uint8
 
 const (

@@ -47,6 +47,7 @@ type simulated struct {
 	all      []*client                  // in the order of their beginning
 	started  atomic.Int64               // handlers
 	returned atomic.Int64
+	closed   atomic.Int64 // connections that the observer was told of
 	actors   atomic.Int64 // goroutines that have not returned
 	buffer   [1 << 16]byte
 }
@@ -74,6 +75,7 @@ func newSimulated(s *simtest.Sim, carriers []coserver.Carrier) *simulated {
 		server.Carrier = carriers[s.Rand.IntN(len(carriers))]
 		server.Handler = func(c *coserver.Conn) error { return m.serve(server, c) }
 		server.OnError = m.onError
+		server.Observer = &coserver.Observer{Closed: func(*coserver.Conn, coserver.Ending) { m.closed.Add(1) }}
 		m.limit(server)
 		if s.OneIn(2) {
 			server.MaxQueued = 100 + s.Rand.IntN(3000)
@@ -211,8 +213,8 @@ func (m *simulated) close() {
 			m.Fatalf("%d connections are active, %d have places, of %d addresses", stats.Active, conns, addresses)
 		}
 	}
-	if int64(accepted) != m.started.Load() {
-		m.Fatalf("%d connections let in, %d handlers started", accepted, m.started.Load())
+	if int64(accepted) != m.started.Load() || int64(accepted) != m.closed.Load() {
+		m.Fatalf("%d connections let in, %d handlers started, %d seen to end", accepted, m.started.Load(), m.closed.Load())
 	}
 }
 
