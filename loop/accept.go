@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 
 	"github.com/strand-net/strand/poller"
@@ -224,11 +225,15 @@ func (ln *Listener) place(accepted Accepted) {
 		target = ln.loop.engine.leastLoaded(target)
 	}
 	target.sockets.Add(1)
-	a := arrival{ln, target, accepted}
 	if target == ln.loop {
-		target.arrived = append(target.arrived, a) // not now: who opens it may keep this goroutine, and there may be more to accept
-	} else if !target.Post(a) {
-		a.dismiss()
+		// Not now: who opens it may keep this goroutine, and there may be more to accept.
+		target.arrived = append(target.arrived, arrival{ln, target, accepted})
+		return
+	}
+	a := arrivals.Get().(*arrival)
+	*a = arrival{ln, target, accepted}
+	if !target.Post(a) {
+		a.take().dismiss()
 	}
 }
 
@@ -239,7 +244,21 @@ type arrival struct {
 	accepted Accepted
 }
 
-func (a arrival) RunOnLoop() {
+// arrivals are those that go from loop to loop, for the next: a server that a thousand clients come to at once does not keep the
+// garbage of it.
+var arrivals = sync.Pool{New: func() any { return new(arrival) }}
+
+// take empties a for the next, and returns what it was.
+func (a *arrival) take() arrival {
+	taken := *a
+	*a = arrival{}
+	arrivals.Put(a)
+	return taken
+}
+
+func (a *arrival) RunOnLoop() { a.take().begin() }
+
+func (a arrival) begin() {
 	if a.loop.killed {
 		a.dismiss()
 		return

@@ -213,7 +213,7 @@ func (l *Loop) begin() {
 	for l.begun < len(l.arrived) {
 		a := l.arrived[l.begun]
 		l.begun++
-		a.RunOnLoop()
+		a.begin()
 	}
 	l.arrived, l.begun = l.arrived[:0], 0
 }

@@ -11,13 +11,21 @@ type watched interface {
 // slots finds who is watched by a token. A token is a slot's number and, in its upper half, how often the slot has
 // been given out: an event for an earlier tenant finds nobody. Loop goroutine only.
 type slots struct {
-	all  []slot
-	free []uint32
+	chunks []*slotChunk // a slot never moves: growing leaves no garbage behind
+	count  uint32       // slots that have been given out
+	free   []uint32
 }
+
+// slotChunk is as large as one of the runtime's size classes, to waste nothing.
+type slotChunk [128]slot
 
 type slot struct {
 	watched    watched
 	generation uint32
+}
+
+func (t *slots) at(index uint32) *slot {
+	return &t.chunks[index/uint32(len(slotChunk{}))][index%uint32(len(slotChunk{}))]
 }
 
 func (t *slots) take(w watched) poller.Token {
@@ -26,34 +34,41 @@ func (t *slots) take(w watched) poller.Token {
 		index = t.free[n-1]
 		t.free = t.free[:n-1]
 	} else {
-		index = uint32(len(t.all))
-		t.all = append(t.all, slot{})
+		index = t.count
+		t.count++
+		if int(index) == len(t.chunks)*len(slotChunk{}) {
+			t.chunks = append(t.chunks, new(slotChunk))
+		}
 	}
-	t.all[index].watched = w
-	return poller.Token(index) | poller.Token(t.all[index].generation)<<32
+	s := t.at(index)
+	s.watched = w
+	return poller.Token(index) | poller.Token(s.generation)<<32
 }
 
 func (t *slots) find(token poller.Token) watched {
 	index := uint32(token)
-	if int(index) >= len(t.all) || t.all[index].generation != uint32(token>>32) {
+	if index >= t.count {
 		return nil
 	}
-	return t.all[index].watched
+	if s := t.at(index); s.generation == uint32(token>>32) {
+		return s.watched
+	}
+	return nil
 }
 
 // replace gives a slot another tenant, who is told of the events from now on.
-func (t *slots) replace(token poller.Token, w watched) { t.all[uint32(token)].watched = w }
+func (t *slots) replace(token poller.Token, w watched) { t.at(uint32(token)).watched = w }
 
 func (t *slots) release(token poller.Token) {
-	index := uint32(token)
-	t.all[index].watched = nil
-	t.all[index].generation++
-	t.free = append(t.free, index)
+	s := t.at(uint32(token))
+	s.watched = nil
+	s.generation++
+	t.free = append(t.free, uint32(token))
 }
 
 func (t *slots) each(do func(watched)) {
-	for i := range t.all {
-		if w := t.all[i].watched; w != nil {
+	for index := range t.count {
+		if w := t.at(index).watched; w != nil {
 			do(w)
 		}
 	}
