@@ -36,7 +36,7 @@ type Conn struct {
 	unserved  bool // it has no handler: it ends with Close
 
 	mu     sync.Mutex
-	queued *[]queued // for a turn; nil: nobody ever was
+	places *[]*linePlace // in line for a turn; nil: nobody ever was
 
 	local net.Addr
 
@@ -45,15 +45,19 @@ type Conn struct {
 
 // What the user has wished for, or the server.
 const (
-	wishReset    uint32 = 1 << iota // SetLinger(0): the close is to be a reset
+	wishReset    uint32 = 1 << iota // SetLinger(0), or output was dropped: the close is to be a reset
 	wishNoWrites                    // CloseWrite has been called
 	wishClose                       // somebody is about to close it in order
 	wishLeave                       // it is its turn to end, of those that Shutdown ends one by one
 )
 
-type queued struct {
-	side   loop.Side
-	waiter *waiter
+// linePlace is one in the line for the turn of a side.
+type linePlace struct {
+	side     loop.Side
+	waiter   waiter // a call that waits, or:
+	queue    bool   // the queue, with so many
+	messages int
+	denied   error // why the call is woken without the turn, or nil
 }
 
 // RemoteAddr returns the address of the peer.
@@ -75,7 +79,9 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // Close sends what Write has gathered, as far as the kernel takes it at once, and closes the connection. Every call that
 // waits on it returns net.ErrClosed. What was written is delivered: if the peer is still sending, what it sends is dropped for
-// half a second or a megabyte before the descriptor is closed, for the kernel's answer to it would be a reset. A second
+// half a second or a megabyte before the descriptor is closed, for the kernel's answer to it would be a reset. What was enqueued is
+// delivered too, within five seconds or as long as Shutdown waits; if the peer has not taken it by then, or a Write that came before
+// is cut short, the connection is reset. (One of a unix socket ends: there are no resets.) Close waits for none of that. A second
 // Close fails with net.ErrClosed.
 func (c *Conn) Close() error {
 	if c.closed.Load() {
@@ -93,6 +99,17 @@ func (c *Conn) finish(cause error) bool {
 	if c.wishes.Or(wishClose)&wishClose != 0 {
 		return false
 	}
+	if c.endQueue() {
+		c.dismissHelper() // the queue sends what is gathered first
+	} else {
+		c.flushNow()
+	}
+	c.end(true, cause)
+	return true
+}
+
+// flushNow sends what is gathered, and the end of TLS, as far as it goes without waiting, unless somebody is writing.
+func (c *Conn) flushNow() {
 	turn := c.sock.Acquire(loop.WriteSide)
 	if turn == loop.TurnBusy && c.dismissHelper() {
 		turn = c.sock.Acquire(loop.WriteSide)
@@ -101,34 +118,63 @@ func (c *Conn) finish(cause error) bool {
 		c.output.flushNow(c)
 		c.unlock(loop.WriteSide)
 	}
-	c.end(true, cause)
-	return true
 }
 
-// shut closes the connection at once, because of cause. It reports whether it was the first to do so.
-func (c *Conn) shut(cause error) bool { return c.end(false, cause) }
+// shut closes the connection at once, because of cause, and drops what is queued. It reports whether it was the first to close it.
+func (c *Conn) shut(cause error) bool {
+	first := c.end(false, cause)
+	if !first {
+		c.closeQueue(true)
+	}
+	return first
+}
 
 func (c *Conn) end(linger bool, cause error) bool {
 	if c.closed.Swap(true) {
 		return false
 	}
 	c.cancelContext(cause)
-	c.noteTraffic()
+	c.noteTraffic(false)
 	// Whoever arms a side from now on sees closed afterwards, and does not wait.
 	c.wakeWaiter(loop.ReadSide)
 	c.wakeWaiter(loop.WriteSide)
 	c.stopTimer()
-	if linger && c.wishes.Load()&wishReset == 0 {
+	linger = linger && !c.resets()
+	queued := c.closeQueue(!linger)
+	if linger && !queued && !c.resets() { // there may have been a queue that has lost something
 		c.sock.CloseLinger()
 	} else {
 		c.sock.Close()
 	}
+	c.dismissLine(cause)
 	if c.unserved {
-		c.run.remove(c)
+		c.depart()
+	}
+	return true
+}
+
+// resets reports whether the close of the connection is to be a reset.
+func (c *Conn) resets() bool { return c.wishes.Load()&wishReset != 0 }
+
+// depart is for a connection that is over, but for its queue.
+func (c *Conn) depart() {
+	c.mu.Lock()
+	o := c.queue()
+	if o != nil {
+		o.departs = true
+	}
+	c.mu.Unlock()
+	if o == nil {
+		c.departed()
+	}
+}
+
+func (c *Conn) departed() {
+	c.run.remove(c)
+	if c.unserved {
 		c.sock.Loop().Unhold()
 		c.run.engine.release()
 	}
-	return true
 }
 
 // unserve makes c a connection without a handler, which its loop and its engine last for until it is closed. The caller must
@@ -143,7 +189,16 @@ func (c *Conn) unserve() {
 func (c *Conn) ReadReady() { c.waiting[loop.ReadSide].wake(c.sock.Loop()) }
 
 // WriteReady is for the loop.
-func (c *Conn) WriteReady() { c.waiting[loop.WriteSide].wake(c.sock.Loop()) }
+func (c *Conn) WriteReady() { c.wakeWriter(c.sock.Loop()) }
+
+// wakeWriter wakes whoever waits for the write side; on is as in [waiter.wake].
+func (c *Conn) wakeWriter(on *loop.Loop) {
+	if w := &c.waiting[loop.WriteSide]; w.task != queueWaits {
+		w.wake(on)
+	} else {
+		c.queueReady(on)
+	}
+}
 
 // Kill is for the loop.
 func (c *Conn) Kill() { c.shut(loop.ErrEngineClosed) }
@@ -234,7 +289,8 @@ func (c *Conn) endIfIdle() {
 	}
 }
 
-// lock takes the turn of side, waiting for those that came before. It fails with net.ErrClosed.
+// lock takes the turn of side, waiting for those that came before. It fails with net.ErrClosed, or os.ErrDeadlineExceeded if it is
+// a deadline that has closed the connection.
 func (c *Conn) lock(side loop.Side) error {
 	switch c.sock.Acquire(side) {
 	case loop.TurnTaken:
@@ -255,13 +311,14 @@ func (c *Conn) queueFor(side loop.Side) error {
 		}
 		return nil
 	}
-	w := prepared()
-	if c.queued == nil {
-		c.queued = new([]queued)
-	}
-	*c.queued = append(*c.queued, queued{side, w})
+	p := &linePlace{side: side}
+	p.waiter.prepare(currentTask())
+	c.joinLine(p)
 	c.mu.Unlock()
-	w.wait()
+	p.waiter.wait()
+	if p.denied != nil {
+		return p.denied
+	}
 	if c.closed.Load() {
 		c.unlock(side)
 		return net.ErrClosed
@@ -274,33 +331,11 @@ func (c *Conn) unlock(side loop.Side) {
 	if side == loop.WriteSide {
 		c.phases[side] = phaseNone
 	}
-	if !c.sock.Release(side) {
-		return
-	}
-	c.mu.Lock()
-	var first *waiter
-	more := false
-	waiting := *c.queued
-	for i, q := range waiting {
-		if q.side != side {
-			continue
+	for c.sock.Release(side) {
+		if c.pass(side) {
+			return
 		}
-		if first != nil {
-			more = true
-			break
-		}
-		first = q.waiter
-		*c.queued = append(waiting[:i:i], waiting[i+1:]...)
-		break
 	}
-	for _, q := range *c.queued {
-		more = more || q.side == side
-	}
-	if !more {
-		c.sock.Dequeued(side)
-	}
-	c.mu.Unlock()
-	first.wake(nil)
 }
 
 // opError gives err the form that package net gives the errors of a connection.

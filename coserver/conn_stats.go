@@ -14,7 +14,7 @@ type ConnStats struct {
 
 	// CarriedBy is what runs its handler.
 	CarriedBy CarriedBy
-	// Reads and Writes say that a call waits for something to read, or for room to write. A handler that does neither, on a
+	// Reads and Writes say that a call waits for something to read, or for room to write, the queue included. A handler that does neither, on a
 	// connection on which nobody else does, computes or waits for something else.
 	Reads, Writes bool
 
@@ -26,6 +26,11 @@ type ConnStats struct {
 	Retransmitted uint64
 	// RTT is the round-trip time, smoothed, and RTTVar by how much it varies (RFC 6298).
 	RTT, RTTVar time.Duration
+
+	// Queued is how many bytes the queue of Enqueue holds, as Server.MaxQueued counts them.
+	Queued int
+	// Refused is how many messages Enqueue has refused with ErrQueueFull, and Dropped how many have made room for later ones (DropOldest).
+	Refused, Dropped uint64
 }
 
 // CarriedBy says what runs a handler at the moment.
@@ -61,10 +66,12 @@ func (b CarriedBy) String() string {
 // the same moment. Safe from any goroutine.
 func (c *Conn) Stats() ConnStats {
 	info, _ := c.sock.Info() // what is closed, or none of TCP, has none
+	queue := c.queueStats()
 	return ConnStats{
 		ID: c.ID(), Age: c.Age(), CarriedBy: c.carriedBy(),
 		Reads: c.sock.Waited(loop.ReadSide), Writes: c.sock.Waited(loop.WriteSide),
 		Received: info.Received, Sent: info.Sent, Unacked: info.Unacked, Retransmitted: info.Retransmitted, RTT: info.RTT, RTTVar: info.RTTVar,
+		Queued: queue.size, Refused: queue.refused, Dropped: queue.dropped,
 	}
 }
 

@@ -11,7 +11,7 @@ func (c *Conn) ID() uint64 { return c.sock.ID() }
 // Age returns how long ago the connection was accepted, or began to be dialled. Safe from any goroutine.
 func (c *Conn) Age() time.Duration { return c.sock.Age() }
 
-// Conns returns the connections of the server whose handlers have not returned, in no order. They are those of the moment when the
+// Conns returns the connections of the server whose handlers have not returned, or whose queues are not sent, in no order. They are those of the moment when the
 // iteration begins: one that comes later is not among them, and one that is may have ended meanwhile, which its calls then
 // say. The body of the loop may take its time, for nobody waits for it. Without a server that is started there are none. Safe from any
 // goroutine.
@@ -29,7 +29,7 @@ func (s *Server) Conns() iter.Seq[*Conn] {
 	}
 }
 
-// Conn returns the connection of the server with an ID, or nil if there is none any more: its handler has returned. The first call
+// Conn returns the connection of the server with an ID, or nil if there is none any more: its handler has returned, and its queue is over. The first call
 // makes an index, which is then kept for as long as the server runs, at some tens of bytes for each connection. Safe from any
 // goroutine.
 func (s *Server) Conn(id uint64) *Conn {

@@ -43,8 +43,8 @@ func (c *Conn) SetDeadline(t time.Time) error {
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(t, loop.ReadSide) }
 
 // SetWriteDeadline makes writes, also one that waits already, fail with os.ErrDeadlineExceeded from t on; the number that
-// such a Write returns says how much the kernel took. The zero Time means no deadline. Safe from any goroutine. It fails
-// with net.ErrClosed.
+// such a Write returns says how much the kernel took. If something that was enqueued waits at t, the connection is closed. The zero
+// Time means no deadline. Safe from any goroutine. It fails with net.ErrClosed.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(t, loop.WriteSide) }
 
 func (c *Conn) setDeadline(t time.Time, sides ...loop.Side) error {
@@ -85,8 +85,13 @@ func (c *Conn) makeDeadlines() *deadlines {
 
 // wakeWaiter ends a wait for another reason than readiness: the one that waited looks which.
 func (c *Conn) wakeWaiter(side loop.Side) {
-	if c.sock.Disarm(side) {
-		c.woken[side] = true
+	if !c.sock.Disarm(side) {
+		return
+	}
+	c.woken[side] = true
+	if side == loop.WriteSide {
+		c.wakeWriter(nil)
+	} else {
 		c.waiting[side].wake(nil)
 	}
 }

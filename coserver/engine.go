@@ -101,8 +101,10 @@ func newEngine(config EngineConfig, loopConfig loop.Config) (*Engine, error) {
 	}
 	for i := range e.reactors {
 		e.reactors[i].engine, e.reactors[i].loop = e, loops.Loop(i)
+		e.reactors[i].sender = &sender{loop: loops.Loop(i)}
 	}
 	e.dialled.server, e.dialled.engine = new(Server), e
+	e.dialled.setQueues()
 	engines.add(e)
 	e.monitor.start(e, config.TakeOverAfter)
 	e.lag.start(e, config.LagInterval, config.OnLoopLag)

@@ -3,6 +3,7 @@ package coserver
 import (
 	"log/slog"
 	"net/netip"
+	"unsafe"
 
 	"github.com/strand-net/strand/loop"
 	"github.com/strand-net/strand/poller/sys"
@@ -50,6 +51,43 @@ func Carried(c *Conn) string {
 	}
 	return "apart"
 }
+
+// InLine returns how many calls, and stretches of a queue, stand in line for a turn of c.
+func InLine(c *Conn) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.line())
+}
+
+// HasQueue reports whether c has a queue at the moment.
+func HasQueue(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queue() != nil
+}
+
+// QueueMemory returns what the queues of c and of the other connections of its server's hold, in bytes.
+func QueueMemory(c *Conn) int64 { return c.run.memory.used.Load() }
+
+// QueueWaits reports whether the queue of c waits for room.
+func QueueWaits(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.queue()
+	return o != nil && o.armed
+}
+
+// Writing reports whether somebody has the turn of the write side of c.
+func Writing(c *Conn) bool {
+	if c.sock.Acquire(loop.WriteSide) != loop.TurnTaken {
+		return true
+	}
+	c.unlock(loop.WriteSide)
+	return false
+}
+
+// SizeOfConn is what an idle connection takes, but for its task's stack.
+const SizeOfConn = unsafe.Sizeof(Conn{})
 
 // Lane is the lane of handlers that compute.
 type Lane struct{ lane }

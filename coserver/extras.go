@@ -16,11 +16,13 @@ type extras struct {
 	computes  atomic.Int32 // how sure it is, 0 to surelyComputes, that the handler computes when it takes long
 	place     *place       // in the lane of handlers that compute, or nil; the task's own
 
+	queue *queueState // nil until something is enqueued; protected by the Conn's mu
+
 	mu     sync.Mutex
 	ctx    context.Context // nil until it is asked for
 	cancel context.CancelCauseFunc
-	cause  error  // why the connection ended
-	ending Ending // what the observer will be told of that
+	cause  error   // why the connection ended
+	moved  traffic // what the observer will be told of that
 	values map[any]any
 }
 

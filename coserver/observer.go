@@ -15,8 +15,9 @@ type Observer struct {
 	// Opened is called when a connection has been let in, before its handshake and its handler. On the goroutine of its loop.
 	Opened func(*Conn)
 
-	// Closed is called once for each Opened, when the connection is closed and its handler has returned. On the goroutine of the
-	// handler; if none was started (ErrTooManyGoroutines), on that of the loop.
+	// Closed is called once for each Opened, when the connection is closed, its handler has returned, and what was enqueued is sent or
+	// dropped. On the goroutine of the handler; if none was started (ErrTooManyGoroutines), or the queue was the last, on that of
+	// the loop.
 	Closed func(*Conn, Ending)
 
 	// TakenOver is called when a handler that has blocked or computed for so long that its loop went on without it waits for its
@@ -30,11 +31,16 @@ type Ending struct {
 	// Cause is why it ended: what context.Cause of its Context is, so a *PanicError after a panic, io.EOF after a handler that
 	// returned that, net.ErrClosed after one that returned nil.
 	Cause error
-	// Age is how long it lasted, until its handler returned.
+	// Age is how long it lasted, until its handler returned and its queue was over.
 	Age time.Duration
-	// Received, Sent and Unacked are as in ConnStats, when it was closed.
+	// Received, Sent and Unacked are as in ConnStats, when it was closed or its queue was over.
 	Received, Sent, Unacked uint64
+	// Refused and Dropped are as in ConnStats, and Lost is how many messages that were enqueued had not been sent whole in the end.
+	Refused, Dropped, Lost uint64
 }
+
+// traffic is what the kernel knows of a connection that is about to be closed.
+type traffic struct{ received, sent, unacked uint64 }
 
 // observe makes room for what the observer will be told of the end of c, which may come as soon as others know of c.
 func (c *Conn) observe() {
@@ -50,16 +56,21 @@ func (c *Conn) opened() {
 	}
 }
 
-// noteTraffic is called before the socket is closed: afterwards the kernel knows of nothing.
-func (c *Conn) noteTraffic() {
+// noteTraffic is called before the descriptor is closed: afterwards the kernel knows of nothing. Once the socket is, the caller must
+// have a turn.
+func (c *Conn) noteTraffic(closed bool) {
 	if o := c.run.observer; o == nil || o.Closed == nil {
 		return
 	}
-	info, _ := c.sock.Info() // none of TCP has none
+	ask := c.sock.Info
+	if closed {
+		ask = c.sock.LastInfo
+	}
+	info, _ := ask() // none of TCP has none
 	x := c.extras()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.ending.Received, x.ending.Sent, x.ending.Unacked = info.Received, info.Sent, info.Unacked
+	x.moved = traffic{info.Received, info.Sent, info.Unacked}
 }
 
 // ended tells the observer of a connection that is over.
@@ -70,10 +81,10 @@ func (c *Conn) ended() {
 	}
 	x := c.extras()
 	x.mu.Lock()
-	ending := x.ending
-	ending.Cause = x.cause
+	ending := Ending{Cause: x.cause, Age: c.Age(), Received: x.moved.received, Sent: x.moved.sent, Unacked: x.moved.unacked}
 	x.mu.Unlock()
-	ending.Age = c.Age()
+	queue := c.queueStats()
+	ending.Refused, ending.Dropped, ending.Lost = queue.refused, queue.dropped, queue.lost
 	o.Closed(c, ending)
 }
 

@@ -27,6 +27,10 @@ type run struct {
 	ctx  context.Context // of Conn.ServerContext; nil if there is no Server
 	tell context.CancelCauseFunc
 
+	queues  queueLimits
+	memory  memory
+	cutting atomic.Bool // somebody looks for the longest queues
+
 	mu        sync.Mutex
 	listeners []*Listener
 	conns     *Conn            // the first of a list
@@ -36,7 +40,7 @@ type run struct {
 	inside    int           // handlers that wait in Shutdown
 	quiet     chan struct{} // closed when all others have returned; nil if there are none
 	ending    bool          // no connection is taken any more
-	idle      chan struct{} // closed when ending and the last handler has returned
+	idle      chan struct{} // closed when ending and the last handler has returned and the last queue is over
 	over      chan struct{} // closed when Shutdown or Close has done all that it will do
 }
 
@@ -57,6 +61,7 @@ func newRun(s *Server) (*run, error) {
 	r.ctx, r.tell = context.WithCancelCause(context.Background())
 	r.pace.learns = s.Carrier == Auto
 	r.pace.period = int64(r.engine.monitor.period)
+	r.setQueues()
 	return r, nil
 }
 
@@ -80,7 +85,7 @@ func (r *run) add(c *Conn) bool {
 	return true
 }
 
-// remove takes c out again, when its handler has returned, and lets another in.
+// remove takes c out again, when its handler has returned and its queue is over, and lets another in.
 func (r *run) remove(c *Conn) {
 	c.ended()
 	r.server.counters.active.Add(-1)
@@ -165,7 +170,7 @@ func (r *run) open(l *loop.Loop, accepted loop.Accepted, from *Listener) {
 	if err := r.engine.spawn(func() { c.task.run(nil, c) }); err != nil {
 		l.Unhold()
 		c.shut(err)
-		r.remove(c)
+		c.depart()
 		r.server.counters.refused.maxGoroutines.Add(1)
 		r.server.report(c, err, endUnserved)
 	}

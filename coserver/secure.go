@@ -48,7 +48,7 @@ func (s *secure) receive(p []byte, known bool) (int, error) {
 		w.conn.sock.Reopen(loop.ReadSide)
 	}
 	if w.pending() { // an alert, or the answer to a key update (RFC 8446, 4.6.3)
-		_ = w.flushUnlocked() // a failure is the next write's to report
+		w.conn.pokeQueue() // a failure is the next write's to report
 	}
 	switch {
 	case n > 0:
@@ -78,6 +78,25 @@ func (s *secure) send(c *Conn, p []byte) (int, error) {
 			return sent, err
 		}
 	}
+}
+
+// sendNow sends what has been encrypted before, and then, if there is room for it, of bufs as much as one record holds. It does not
+// wait: it returns how much it has encrypted, and fails with loop.ErrNotReady if there is something left to send. The caller must have
+// the turn of the write side.
+func (s *secure) sendNow(bufs [][]byte) (int, error) {
+	if err := s.wire.sendNow(); err != nil || len(bufs) == 0 {
+		return 0, err
+	}
+	record := gatherBuffers.Get().(*[gatherSize]byte)
+	defer gatherBuffers.Put(record)
+	n := 0
+	for _, buf := range bufs {
+		n += copy(record[n:chunk], buf)
+	}
+	if _, err := s.conn.Write(record[:n]); err != nil {
+		return 0, err
+	}
+	return n, s.wire.sendNow()
 }
 
 // closeWrite tells the peer that nothing more comes (close_notify). The caller must have the turn of the write side.
@@ -250,13 +269,34 @@ func (w *wire) flushNow() {
 	}
 }
 
-// flushUnlocked is flush for a caller that has not the turn of the write side.
-func (w *wire) flushUnlocked() error {
-	if err := w.conn.lock(loop.WriteSide); err != nil {
-		return err
+// sendNow sends what is encrypted as far as there is room, or fails with loop.ErrNotReady. The caller must have the turn of the
+// write side.
+func (w *wire) sendNow() error {
+	for t := w.next(); t != nil; t = w.next() {
+		n, err := w.conn.sock.Send(t.data[t.sent:])
+		if w.conn.run.timed {
+			w.conn.countSent(n)
+		}
+		if t.sent += n; err != nil {
+			return err
+		}
+		t.giveBack()
+		w.sending = nil
 	}
-	defer w.conn.unlock(loop.WriteSide)
-	return w.flush()
+	return nil
+}
+
+// unsent reports whether there is something encrypted to be sent. The caller must have the turn of the write side.
+func (w *wire) unsent() bool { return w.sending != nil || w.pending() }
+
+// drop forgets what is encrypted, and reports whether there was anything. The caller must have the turn of the write side.
+func (w *wire) drop() (any bool) {
+	for t := w.next(); t != nil; t = w.next() {
+		t.giveBack()
+		w.sending = nil
+		any = true
+	}
+	return any
 }
 
 // What else a net.Conn has is the Conn's own business.

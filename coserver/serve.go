@@ -41,7 +41,7 @@ func (c *Conn) serve() {
 		if t := &c.task; t.visit != 0 && !t.onLoop() {
 			c.cameBack()
 		}
-		c.run.remove(c)
+		c.depart()
 	}()
 	handled, err := c.handle()
 	last := err

@@ -74,8 +74,8 @@ type Server struct {
 	// handshake takes no turn. 0 means no limit.
 	MaxHandshakes int
 
-	// MaxConns is how many connections the server has at a time, from when they are accepted to the return of their handlers.
-	// 0 means as many as there are descriptors.
+	// MaxConns is how many connections the server has at a time, from when they are accepted to the return of their handlers, and
+	// until what was enqueued is sent or dropped. 0 means as many as there are descriptors.
 	MaxConns int
 
 	// Overflow says what becomes of clients that come while there are MaxConns. With Backlog, the zero value, they wait in the
@@ -106,7 +106,8 @@ type Server struct {
 	// The call fails with ErrIdleTimeout, ErrReadTimeout or ErrWriteTimeout, which match os.ErrDeadlineExceeded; with the last
 	// also one that reads, and has to send what Write has gathered before. A handler that
 	// returns that has its connection closed, by a reset after ErrWriteTimeout; it is not reported, but counted in Stats. A
-	// handler that goes on has the same time again.
+	// handler that goes on has the same time again. Of what is enqueued each message has WriteTimeout once it is the first; when that is
+	// over the connection is reset, with ErrWriteTimeout as the cause of its Context.
 	IdleTimeout, ReadTimeout, WriteTimeout time.Duration
 
 	// OnError is told what a handler returned, panicked with (*PanicError) or was not started for. It is called on the
@@ -123,6 +124,24 @@ type Server struct {
 
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
+
+	// MaxQueued bounds what waits in the queue of one connection ([Conn.Enqueue]) because the peer does not read, and MaxQueuedTotal
+	// what waits in those of all together, in bytes. A message counts its bytes and 64 more, until it is sent whole; one that is
+	// queued for several connections counts its own bytes once in the total. No queue may be longer than what is left of the
+	// total, so that slow peers, however many, leave room for the others. 0 means 1 MiB, and 256 MiB or twice MaxQueued.
+	MaxQueued, MaxQueuedTotal int
+
+	// QueuePolicy says what becomes of a message that there is no room for.
+	QueuePolicy QueuePolicy
+
+	// OnPressure is told when the queue of a connection has grown above HighWater, and when it has then fallen to LowWater, be it that it
+	// was sent or dropped: high and low in turn, one call at a time for a connection. It is called on a goroutine of its own, so it
+	// may block, and may come late: changes that undo each other meanwhile are left out, but never the last. A panic in it ends the
+	// connection.
+	OnPressure func(c *Conn, high bool)
+
+	// HighWater and LowWater are the marks of OnPressure, in bytes as MaxQueued counts them. 0 means a quarter and a sixteenth of it.
+	HighWater, LowWater int
 
 	// ReusePort gives each loop a listening socket of its own, all at the same address (SO_REUSEPORT, socket(7)), and the
 	// connections that the kernel deals to that. It is better where connections are many and short: accepting is not the work of
@@ -165,7 +184,8 @@ func (s *Server) validate() error {
 	if s.TLSConfig != nil && !hasCertificate(s.TLSConfig) {
 		errs = append(errs, errors.New("coserver: Server.TLSConfig has no certificate"))
 	}
-	return errors.Join(append(errs, s.validateLimits()...)...)
+	errs = append(errs, s.validateLimits()...)
+	return errors.Join(append(errs, s.validateQueues()...)...)
 }
 
 func hasCertificate(config *tls.Config) bool {

@@ -7,18 +7,19 @@ type ServerStats struct {
 	// Accepted is how many connections have been let in, to be served: those of Refused.MaxGoroutines are among them, the other
 	// refused ones are not.
 	Accepted uint64
-	// Active is how many of them are being served: their handlers have not returned.
+	// Active is how many of them are being served: their handlers have not returned, or something that was enqueued is being sent still.
 	Active int
 
 	Refused  RefusedStats
 	Paused   PausedStats
 	TimedOut TimedOutStats
+	Queues   QueueStats
 
 	// HandshakeErrors is how many handshakes have failed, in time or not.
 	HandshakeErrors uint64
 	// HandlerErrors is how many handlers have returned an error that was reported.
 	HandlerErrors uint64
-	// Panics is how many have panicked or ended their goroutine.
+	// Panics is how many have panicked or ended their goroutine, calls of OnPressure included.
 	Panics uint64
 }
 
@@ -55,6 +56,7 @@ type counters struct {
 	refused  struct{ maxConns, maxConnsPerIP, maxGoroutines, shutdown, unwatched atomic.Uint64 }
 	paused   struct{ maxConns, acceptRate, descriptors atomic.Uint64 }
 	timedOut struct{ idle, read, write, handshake atomic.Uint64 }
+	queues   queueCounters
 
 	handshakeErrors, handlerErrors, panics atomic.Uint64
 }
@@ -73,6 +75,7 @@ func (s *Server) Stats() ServerStats {
 		TimedOut: TimedOutStats{
 			Idle: n.timedOut.idle.Load(), Read: n.timedOut.read.Load(), Write: n.timedOut.write.Load(), Handshake: n.timedOut.handshake.Load(),
 		},
+		Queues:          n.queues.stats(),
 		HandshakeErrors: n.handshakeErrors.Load(), HandlerErrors: n.handlerErrors.Load(), Panics: n.panics.Load(),
 	}
 }

@@ -23,8 +23,8 @@ func (s *Server) RegisterOnShutdown(f func()) {
 
 // Shutdown ends the server in order: new clients are refused from now on; connections whose handlers wait for the first byte
 // of something new are closed, now or when they come to wait, or, with DrainRate, so many a second; the others finish, and those
-// that wait for something else are told by their [Conn.ServerContext]. It returns nil when the last handler has returned. If ctx is
-// done first, it closes what is left, as Close does, and returns the error of ctx; if somebody else has done so meanwhile,
+// that wait for something else are told by their [Conn.ServerContext]. It returns nil when the last handler has returned and what was
+// enqueued is sent. If ctx is done first, it closes what is left, as Close does, and returns the error of ctx; if somebody else has done so meanwhile,
 // ErrServerClosed. It is safe from any goroutine, any number of times.
 //
 // A handler of the server's may call it too, on its own goroutine: then it returns when all handlers have that do not wait in

@@ -1,6 +1,7 @@
 package coserver_test
 
 import (
+	"errors"
 	"io"
 	"math/rand/v2"
 	"sync/atomic"
@@ -98,6 +99,15 @@ func (c *client) write(conn *coserver.Conn, p []byte) error {
 	return nil
 }
 
+// enqueue is write that never waits, unless there is no room.
+func (c *client) enqueue(conn *coserver.Conn, p []byte) error {
+	err := conn.Enqueue(p)
+	if isTimeout(err) || errors.Is(err, coserver.ErrQueueFull) {
+		return c.write(conn, p)
+	}
+	return err
+}
+
 // timeout is what handlers do when a read has timed out: they go on.
 func (c *client) timeout(conn *coserver.Conn) {
 	c.timeouts.Add(1)
@@ -112,6 +122,7 @@ type handlerKind struct {
 
 	shared  bool // goroutines write too
 	gathers bool // what it writes is gathered
+	queues  bool // what it writes is enqueued
 	leaves  bool // it closes the connection of its own accord
 }
 
@@ -123,6 +134,9 @@ func all(c *client) (int, bool) { return c.Sent, c.Finished }
 
 var handlerKinds = []handlerKind{
 	{name: "next", answer: all, serve: eachPart((*coserver.Conn).Next)},
+	{name: "queued", answer: all, queues: true, serve: func(c *client, conn *coserver.Conn) error {
+		return eachPartTo(c.enqueue, (*coserver.Conn).Next)(c, conn)
+	}},
 	{name: "read", answer: all, serve: func(c *client, conn *coserver.Conn) error {
 		buffer := make([]byte, 3000)
 		return eachPart(func(conn *coserver.Conn) ([]byte, error) {
@@ -166,6 +180,10 @@ func lines(c *client) (int, bool) {
 
 // eachPart echoes what get gets.
 func eachPart(get func(*coserver.Conn) ([]byte, error)) func(*client, *coserver.Conn) error {
+	return func(c *client, conn *coserver.Conn) error { return eachPartTo(c.write, get)(c, conn) }
+}
+
+func eachPartTo(put func(*coserver.Conn, []byte) error, get func(*coserver.Conn) ([]byte, error)) func(*client, *coserver.Conn) error {
 	return func(c *client, conn *coserver.Conn) error {
 		for {
 			data, err := get(conn)
@@ -177,7 +195,7 @@ func eachPart(get func(*coserver.Conn) ([]byte, error)) func(*client, *coserver.
 				return err
 			}
 			c.check(data)
-			if err := c.write(conn, data); err != nil {
+			if err := put(conn, data); err != nil {
 				return err
 			}
 		}

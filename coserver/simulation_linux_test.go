@@ -23,7 +23,8 @@ import (
 func handlerSimulation(carriers ...coserver.Carrier) *simtest.Simulation {
 	return &simtest.Simulation{
 		// Not what is called with a lock held: accept and epoll_ctl.
-		Held:  []string{"park", "recv", "recv" + systest.Returns, "send", "send" + systest.Returns, "close", "shutdown"},
+		Held: []string{"park", "recv", "recv" + systest.Returns, "send", "send" + systest.Returns,
+			"sendv", "sendv" + systest.Returns, "close", "shutdown"},
 		Drive: func(s *simtest.Sim) { newSimulated(s, carriers).run() },
 	}
 }
@@ -46,6 +47,7 @@ type simulated struct {
 	all      []*client                  // in the order of their beginning
 	started  atomic.Int64               // handlers
 	returned atomic.Int64
+	closed   atomic.Int64 // connections that the observer was told of
 	actors   atomic.Int64 // goroutines that have not returned
 	buffer   [1 << 16]byte
 }
@@ -73,7 +75,11 @@ func newSimulated(s *simtest.Sim, carriers []coserver.Carrier) *simulated {
 		server.Carrier = carriers[s.Rand.IntN(len(carriers))]
 		server.Handler = func(c *coserver.Conn) error { return m.serve(server, c) }
 		server.OnError = m.onError
+		server.Observer = &coserver.Observer{Closed: func(*coserver.Conn, coserver.Ending) { m.closed.Add(1) }}
 		m.limit(server)
+		if s.OneIn(2) {
+			server.MaxQueued = 100 + s.Rand.IntN(3000)
+		}
 		m.servers = append(m.servers, server)
 		m.listen(server)
 	}
@@ -191,6 +197,11 @@ func (m *simulated) close() {
 	m.Finish(done, 10*time.Second, m.peersRead, "the end")
 	m.Rest(m.peersRead)
 	m.Clean()
+	for _, c := range m.all {
+		if conn := c.conn.Load(); conn != nil && (coserver.HasQueue(conn) || coserver.QueueMemory(conn) != 0) {
+			m.Fatalf("client %d: a queue is left, or memory of one", c.Number)
+		}
+	}
 	if m.started.Load() != m.returned.Load() || m.actors.Load() != 0 {
 		m.Fatalf("%d handlers started, %d returned; %d other goroutines wait", m.started.Load(), m.returned.Load(), m.actors.Load())
 	}
@@ -202,8 +213,8 @@ func (m *simulated) close() {
 			m.Fatalf("%d connections are active, %d have places, of %d addresses", stats.Active, conns, addresses)
 		}
 	}
-	if int64(accepted) != m.started.Load() {
-		m.Fatalf("%d connections let in, %d handlers started", accepted, m.started.Load())
+	if int64(accepted) != m.started.Load() || int64(accepted) != m.closed.Load() {
+		m.Fatalf("%d connections let in, %d handlers started, %d seen to end", accepted, m.started.Load(), m.closed.Load())
 	}
 }
 
@@ -225,6 +236,9 @@ func (m *simulated) checkAtRest(c *client) {
 	}
 	if c.left.Load() != end {
 		m.Fatalf("client %d (%s): handler returned %v, want %v", c.Number, c.server.kind.name, c.left.Load(), end)
+	}
+	if coserver.HasQueue(c.conn.Load()) {
+		m.Fatalf("client %d: something is queued", c.Number)
 	}
 	for w := range writers {
 		if taken := c.taken[w].Load(); int(taken) != c.frames[w] {
@@ -318,7 +332,7 @@ func (m *simulated) actions() []simtest.Action {
 	}...)
 }
 
-// writeFrames writes from a goroutine that is not the handler's.
+// writeFrames writes from a goroutine that is not the handler's, and enqueues.
 func (m *simulated) writeFrames(c *client, conn *coserver.Conn) {
 	if !c.server.kind.shared {
 		return
@@ -328,12 +342,21 @@ func (m *simulated) writeFrames(c *client, conn *coserver.Conn) {
 		return // each writer is one goroutine
 	}
 	count := 1 + m.Rand.IntN(5)
+	calls := m.Rand.IntN(1 << count)
 	m.Trace("client %d: writer %d writes %d frames", c.Number, w, count)
 	m.spawn(func() {
 		defer c.writing[w].Store(false)
-		for range count {
-			c.begun[w].Add(1)
-			n, err := conn.Write(frame(w, int(c.begun[w].Load())-1))
+		for i := range count {
+			f := frame(w, int(c.begun[w].Add(1))-1)
+			n := 0
+			var err error
+			queues := calls&(1<<i) != 0
+			if queues {
+				err = conn.Enqueue(f)
+			}
+			if !queues || errors.Is(err, coserver.ErrQueueFull) {
+				n, err = conn.Write(f)
+			}
 			m.Pause(writers*c.Number + w)
 			if err == nil {
 				c.taken[w].Add(1)
@@ -360,6 +383,9 @@ func (m *simulated) setDeadline(c *client, conn *coserver.Conn) {
 	if !c.server.kind.shared && !m.OneIn(3) {
 		set = conn.SetWriteDeadline
 		c.late = c.late || c.server.kind.gathers
+		if c.server.kind.queues {
+			c.cut.Store(true) // nobody is there to whom a timeout could be told
+		}
 	}
 	m.Trace("client %d: deadline", c.Number)
 	m.spawn(func() {
@@ -419,10 +445,10 @@ func (m *simulated) timePassesBy(d time.Duration) {
 	m.timePassed()
 }
 
-// timePassed may have ended the patience of a connection that was being closed.
+// timePassed may have ended the patience of a connection that was being closed, or that has something queued.
 func (m *simulated) timePassed() {
 	for _, c := range m.all {
-		if c.Finished || c.server.kind.leaves {
+		if c.Finished || c.server.kind.leaves || c.server.kind.queues && c.server.WriteTimeout > 0 {
 			c.cut.Store(true)
 		}
 	}

@@ -56,7 +56,8 @@ type reactor struct {
 	running atomic.Pointer[task]
 	probed  atomic.Int64 // when the latest probe began, on the loop's clock
 	sample  atomic.Bool  // the next run is to be timed
-	_       [31]byte     // loops do not share cache lines
+	sender  *sender
+	_       [23]byte // loops do not share cache lines
 }
 
 // body is what a task does: the life of a connection, or something beside it.

@@ -65,7 +65,9 @@ func (c *Conn) startTLS(config *tls.Config, timeout time.Duration) error {
 	}
 	if err != nil {
 		c.run.server.counters.handshakeErrors.Add(1)
-		return fmt.Errorf("coserver: TLS handshake: %w", err)
+		err = fmt.Errorf("coserver: TLS handshake: %w", err)
+		c.output.err = err // what was to be encrypted must not be sent now
+		return err
 	}
 	c.secure = s
 	return nil

@@ -93,8 +93,16 @@ func (o *output) reset() {
 // flush sends what is gathered. The error is the next Write's to report, unless the connection is closed or the time of the
 // server's limit is over.
 func (c *Conn) flush() error {
-	if err := c.lock(loop.WriteSide); err != nil {
-		return err
+	switch c.sock.Acquire(loop.WriteSide) {
+	case loop.TurnClosed:
+		return net.ErrClosed
+	case loop.TurnBusy:
+		if c.queueHolds() {
+			return nil // it sends what is gathered first
+		}
+		if err := c.queueFor(loop.WriteSide); err != nil {
+			return err
+		}
 	}
 	var err error
 	if c.output.size > 0 {
@@ -177,7 +185,8 @@ func (c *Conn) sent(n, asked int, err error) error {
 		_, err = c.wait(loop.WriteSide)
 	}
 	if err != nil && c.closed.Load() {
-		return net.ErrClosed // what failed may have been the end that Close has sent
+		out.err = net.ErrClosed // nothing is to follow what may be half a message
+		return net.ErrClosed    // what failed may have been the end that Close has sent
 	}
 	return err
 }

@@ -32,6 +32,22 @@ func (s *Socket) CloseLinger() bool {
 	return true
 }
 
+// LingerOn is what CloseLinger does after the close, for who had the turn of the write side when Close was called and has sent
+// since what was left to send. The caller must have that turn still, and releases it afterwards.
+func (s *Socket) LingerOn() {
+	if s.marks.Load()&markEnd != 0 {
+		return
+	}
+	s.turns.stay()
+	if !s.loop.Post(&lingering{socket: s, budget: lingerBudget}) {
+		s.leave()
+	}
+}
+
+// Reset makes the close of the descriptor a reset (SO_LINGER of 0 seconds, socket(7)), also after Close: the peer is not to take
+// what it has got for all. A unix socket has no such thing. The caller must have a turn.
+func (s *Socket) Reset() { s.loop.engine.kernel.SetLinger(int(s.fd), 0) }
+
 // lingering has a socket after its close, and its events: the owner's calls may still be on their way to find that it is closed, and
 // must not be taken for a wait of ours, nor ours for one of theirs. It holds the descriptor like a call under way. Loop goroutine
 // only.

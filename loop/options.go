@@ -51,6 +51,15 @@ func (s *Socket) Info() (info sys.TCPInfo, err error) {
 	return info, err
 }
 
+// LastInfo is Info also after Close, for a caller that has a turn.
+func (s *Socket) LastInfo() (sys.TCPInfo, error) {
+	info, errno := s.loop.engine.kernel.TCPInfo(int(s.fd))
+	if errno != 0 {
+		return info, os.NewSyscallError("getsockopt", errno)
+	}
+	return info, nil
+}
+
 // Control calls do with the descriptor, which stays open until do has returned. do must not wait, read, write or close.
 func (s *Socket) Control(do func(fd uintptr)) error {
 	return s.apply("control", func(sys.Kernel) syscall.Errno {

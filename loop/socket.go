@@ -253,7 +253,8 @@ func (s *Socket) Acquire(side Side) Turn { return s.turns.acquire(side, false) }
 func (s *Socket) AcquireOrQueue(side Side) Turn { return s.turns.acquire(side, true) }
 
 // Release gives the turn of side back. If it reports that somebody is queued, it did not: the caller has it still and
-// must pass it on to the first in its queue, calling [Socket.Dequeued] if that was the last.
+// must pass it on to the first in its queue, calling [Socket.Dequeued] if that was the last. If there is none any more, it calls
+// that as well, and Release again.
 func (s *Socket) Release(side Side) (queued bool) {
 	queued, last := s.turns.release(side)
 	if last {
@@ -262,7 +263,7 @@ func (s *Socket) Release(side Side) (queued bool) {
 	return queued
 }
 
-// Dequeued says that nobody is queued for side any more. The caller must have its turn.
+// Dequeued says that nobody is queued for side any more. The caller must hold the lock that AcquireOrQueue needs.
 func (s *Socket) Dequeued(side Side) { s.turns.dequeued(side) }
 
 // Closed reports whether Close has been called.

@@ -80,7 +80,10 @@ func (t *turns) enter() bool {
 	}
 }
 
-// leave ends a call that enter began, and reports whether it was the last.
+// stay is enter for who has a turn, which also a closed socket lets go on.
+func (t *turns) stay() { t.word.Add(turnsEnter) }
+
+// leave ends a call that enter or stay began, and reports whether it was the last.
 func (t *turns) leave() (last bool) {
 	return isLast(t.word.Add(^(turnsEnter - 1)))
 }

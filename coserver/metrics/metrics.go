@@ -58,7 +58,7 @@ func OfServer(name string, s coserver.ServerStats) []Family {
 	}
 	return []Family{
 		one("strand_server_accepted_connections_total", "Connections that were let in.", Counter, float64(s.Accepted)),
-		one("strand_server_connections", "Connections whose handlers have not returned.", Gauge, float64(s.Active)),
+		one("strand_server_connections", "Connections whose handlers have not returned, or whose queues are not sent.", Gauge, float64(s.Active)),
 		by("strand_server_refused_connections_total", "Connections that were closed without being served.", "reason",
 			labelled{"max_conns", s.Refused.MaxConns}, labelled{"max_conns_per_ip", s.Refused.MaxConnsPerIP},
 			labelled{"max_goroutines", s.Refused.MaxGoroutines}, labelled{"shutdown", s.Refused.Shutdown}, labelled{"unwatched", s.Refused.Unwatched}),
@@ -66,6 +66,13 @@ func OfServer(name string, s coserver.ServerStats) []Family {
 			labelled{"max_conns", s.Paused.MaxConns}, labelled{"accept_rate", s.Paused.AcceptRate}, labelled{"descriptors", s.Paused.Descriptors}),
 		by("strand_server_timeouts_total", "Waits that took too long.", "limit",
 			labelled{"idle", s.TimedOut.Idle}, labelled{"read", s.TimedOut.Read}, labelled{"write", s.TimedOut.Write}, labelled{"handshake", s.TimedOut.Handshake}),
+		one("strand_server_queued_bytes", "Bytes that queues of Enqueue hold, as MaxQueuedTotal counts them.", Gauge, float64(s.Queues.Queued)),
+		by("strand_server_refused_messages_total", "Messages that Enqueue refused for want of room.", "reason",
+			labelled{"max_queued", s.Queues.Refused}, labelled{"max_queued_total", s.Queues.RefusedTotal}),
+		by("strand_server_dropped_messages_total", "Messages that were dropped out of queues.", "reason",
+			labelled{"drop_oldest", s.Queues.Dropped}, labelled{"connection_ended", s.Queues.Lost}),
+		by("strand_server_slow_connections_closed_total", "Connections that were closed because of their queues.", "reason",
+			labelled{"cut_slow", s.Queues.Cut}, labelled{"timeout", s.Queues.TimedOut}),
 		one("strand_server_handshake_errors_total", "Handshakes that failed, in time or not.", Counter, float64(s.HandshakeErrors)),
 		one("strand_server_handler_errors_total", "Handlers that returned an error that was reported.", Counter, float64(s.HandlerErrors)),
 		one("strand_server_handler_panics_total", "Handlers that panicked or ended their goroutine.", Counter, float64(s.Panics)),

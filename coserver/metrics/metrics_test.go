@@ -22,6 +22,7 @@ func TestText(t *testing.T) {
 		Refused:  coserver.RefusedStats{MaxConns: 11, MaxConnsPerIP: 12, MaxGoroutines: 13, Shutdown: 14, Unwatched: 15},
 		Paused:   coserver.PausedStats{MaxConns: 21, AcceptRate: 22, Descriptors: 23},
 		TimedOut: coserver.TimedOutStats{Idle: 31, Read: 32, Write: 33, Handshake: 34},
+		Queues:   coserver.QueueStats{Queued: 71, Refused: 72, RefusedTotal: 73, Dropped: 74, Lost: 75, Cut: 76, TimedOut: 77},
 	}
 	engine := coserver.Stats{
 		TakeOvers: 41, Away: 42, AwayFor: 1500 * time.Millisecond, Apart: 43, Goroutines: 44, Computing: 45, InLine: 46,
@@ -49,6 +50,13 @@ func TestText(t *testing.T) {
 		"strand_server_accept_pauses_total{" + name + `,reason="descriptors"} 23`,
 		"strand_server_timeouts_total{" + name + `,limit="idle"} 31`, "strand_server_timeouts_total{" + name + `,limit="read"} 32`,
 		"strand_server_timeouts_total{" + name + `,limit="write"} 33`, "strand_server_timeouts_total{" + name + `,limit="handshake"} 34`,
+		"# TYPE strand_server_queued_bytes gauge", "strand_server_queued_bytes{" + name + "} 71",
+		"strand_server_refused_messages_total{" + name + `,reason="max_queued"} 72`,
+		"strand_server_refused_messages_total{" + name + `,reason="max_queued_total"} 73`,
+		"strand_server_dropped_messages_total{" + name + `,reason="drop_oldest"} 74`,
+		"strand_server_dropped_messages_total{" + name + `,reason="connection_ended"} 75`,
+		"strand_server_slow_connections_closed_total{" + name + `,reason="cut_slow"} 76`,
+		"strand_server_slow_connections_closed_total{" + name + `,reason="timeout"} 77`,
 		"strand_server_handshake_errors_total{" + name + "} 3", "strand_server_handler_errors_total{" + name + "} 4",
 		"strand_server_handler_panics_total{" + name + "} 5",
 		`strand_engine_take_overs_total{engine="main"} 41`, `strand_engine_handlers_away{engine="main"} 42`,

@@ -70,7 +70,7 @@ func TestCollectors(t *testing.T) {
 # TYPE strand_server_accepted_connections_total counter
 strand_server_accepted_connections_total{server="echo"} 1
 strand_server_accepted_connections_total{server="idle"} 0
-# HELP strand_server_connections Connections whose handlers have not returned.
+# HELP strand_server_connections Connections whose handlers have not returned, or whose queues are not sent.
 # TYPE strand_server_connections gauge
 strand_server_connections{server="echo"} 1
 strand_server_connections{server="idle"} 0

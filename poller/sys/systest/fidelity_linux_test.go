@@ -1,6 +1,7 @@
 package systest_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -251,14 +252,30 @@ func TestCloseResets(t *testing.T) {
 
 func isReset(err error) bool {
 	for _, errno := range []syscall.Errno{syscall.ECONNRESET, syscall.EPIPE} {
-		if err == errno {
-			return true
-		}
-		if op, ok := err.(*net.OpError); ok && op.Unwrap().Error() == "write: "+errno.Error() {
+		if errors.Is(err, errno) {
 			return true
 		}
 	}
 	return false
+}
+
+// With a linger of 0 seconds the close is a reset, and with a negative one it is not.
+func TestLingerResets(t *testing.T) {
+	onBoth(t, func(w *world) {
+		for _, seconds := range []int{0, -1} {
+			fd, p := w.connect()
+			require.Zero(w, w.control(unix.EPOLL_CTL_ADD, fd, interest))
+			require.Zero(w, w.kernel.SetLinger(fd, 0))
+			require.Zero(w, w.kernel.SetLinger(fd, seconds))
+			w.close(fd)
+			_, err := p.Read(make([]byte, 1))
+			if seconds == 0 {
+				require.True(w, isReset(err), err)
+			} else {
+				require.Equal(w, io.EOF, err)
+			}
+		}
+	})
 }
 
 // Room to write is told once there is a third of it, after a send that found none.

@@ -32,9 +32,9 @@ type endpoint struct {
 	shutRead  bool // this end will read no more
 	dead      bool // reset, by either end
 	released  bool // nobody has a descriptor of it
+	resets    bool // its release is to be a reset (SO_LINGER)
 	urgent    bool // reads stop at a mark
 	fullWrite bool // somebody waits for room (SOCK_NOSPACE)
-	resets    bool // its end is a reset (SO_LINGER)
 	err       syscall.Errno
 }
 
@@ -200,8 +200,8 @@ func (e *endpoint) shutdown(how int) syscall.Errno {
 	return 0
 }
 
-// release is the end of the last descriptor. What is still to be sent goes on its way, unless input is unread: then the
-// other end is told so by a reset. So it is if that was asked for.
+// release is the end of the last descriptor. What is still to be sent goes on its way, unless input is unread, or SO_LINGER says so:
+// then the other end is told by a reset.
 func (e *endpoint) release() {
 	e.released = true
 	e.file = nil
