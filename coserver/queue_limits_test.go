@@ -30,7 +30,7 @@ func stalled(t *testing.T, s *coserver.Server) (c *coserver.Conn, client net.Con
 	return c, client, stall(t, c, bytes.Repeat([]byte("."), 1000))
 }
 
-// Many peers that do not read: the memory that they cost all together is bounded, and there is room for those that do.
+// faults.md M4: many peers that do not read: the memory that they cost all together is bounded, and there is room for those that do.
 func TestQueuesAreBoundedTogether(t *testing.T) {
 	const peers, total = 1000, 8 << 20
 	s := &coserver.Server{MaxQueuedTotal: total}
@@ -152,7 +152,7 @@ func TestCutSlow(t *testing.T) {
 	})
 }
 
-// If it is the total that is used up, the longest queues go, and not the one that happens to come next.
+// faults.md M4: if it is the total that is used up, the longest queues go, and not the one that happens to come next.
 func TestCutSlowTakesTheLongest(t *testing.T) {
 	s := &coserver.Server{MaxQueued: 1 << 20, MaxQueuedTotal: 2 << 20, QueuePolicy: coserver.CutSlow}
 	addr, conns := kept(t, s, "tcp")
