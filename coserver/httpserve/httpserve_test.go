@@ -202,7 +202,7 @@ func TestRequests(t *testing.T) {
 	})
 }
 
-// swoole_http_server_coro/create_response: a handler of connections looks at the first bytes, and makes it HTTP or something else. What
+// A handler of connections looks at the first bytes, and makes it HTTP or something else. What
 // it has looked at is part of the request.
 func TestTwoProtocolsOnOnePort(t *testing.T) {
 	onEachCarrier(t, say("over HTTP"), func(s *serving) {
@@ -238,6 +238,38 @@ func TestTwoProtocolsOnOnePort(t *testing.T) {
 		}
 		_, body := c.get("/again")
 		require.Equal(t, "over HTTP", body)
+	})
+}
+
+// swoole_http_server_coro/create_response, create_response_2: a handler may also read requests and write answers itself, with what
+// net/http has for that, and a usual client is content.
+func TestHTTPByHand(t *testing.T) {
+	onEachCarrier(t, nil, func(s *serving) {
+		s.Handler = func(c *coserver.Conn) error {
+			for reader := bufio.NewReader(c); ; {
+				request, err := http.ReadRequest(reader)
+				if err != nil {
+					return err
+				}
+				body := "path " + request.URL.Path
+				response := &http.Response{ProtoMajor: 1, ProtoMinor: 1, StatusCode: http.StatusOK, ContentLength: int64(len(body)),
+					Header: http.Header{"Content-Type": {"text/plain"}}, Body: io.NopCloser(strings.NewReader(body))}
+				if err := response.Write(c); err != nil {
+					return err
+				}
+			}
+		}
+	}, func(t *testing.T, s *serving) {
+		transport := new(http.Transport)
+		defer transport.CloseIdleConnections()
+		for _, path := range []string{"/one", "/two"} {
+			response, err := (&http.Client{Transport: transport, Timeout: patience}).Get("http://" + s.addr + path)
+			require.NoError(t, err)
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			require.Equal(t, "path "+path, string(body))
+		}
 	})
 }
 
