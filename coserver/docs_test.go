@@ -17,7 +17,7 @@ func TestDocumentedTestsExist(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join("..", "docs", document))
 			require.NoError(t, err)
 			named := 0
-			for _, span := range regexp.MustCompile("`([a-z/]+):\\s+((?:(?:Test|Fuzz)\\w+(?:,\\s+)?)+)`").FindAllStringSubmatch(string(text), -1) {
+			for _, span := range regexp.MustCompile(`\x60([a-z/]+):\s+((?:(?:Test|Fuzz)\w+(?:,\s+)?)+)\x60`).FindAllStringSubmatch(string(text), -1) {
 				tests := testsOf(t, span[1])
 				for _, name := range strings.FieldsFunc(span[2], func(r rune) bool { return strings.ContainsRune(", \n", r) }) {
 					require.Contains(t, tests, name, "a test of %s", span[1])
@@ -25,7 +25,7 @@ func TestDocumentedTestsExist(t *testing.T) {
 				}
 			}
 			// None stands where the pattern does not see it.
-			outside := regexp.MustCompile("\\b(?:Test|Fuzz)[A-Z]\\w+").FindAllString(string(text), -1)
+			outside := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(string(text), -1)
 			require.Len(t, outside, named+strings.Count(string(text), "`TestDocumentedTestsExist`"))
 			require.Greater(t, named, 50)
 		})
