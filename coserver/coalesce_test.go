@@ -25,9 +25,9 @@ func (k *countingKernel) Send(fd int, p []byte) (int, syscall.Errno) {
 	return k.Kernel.Send(fd, p)
 }
 
-func (k *countingKernel) Sendfile(socket, file, n int) (int, syscall.Errno) {
+func (k *countingKernel) Sendfile(socket, file int, from *int64, n int) (int, syscall.Errno) {
 	k.sendfiles.Add(1)
-	return k.Kernel.Sendfile(socket, file, n)
+	return k.Kernel.Sendfile(socket, file, from, n)
 }
 
 func (k *countingKernel) Splice(from, to, n int) (int, syscall.Errno) {

@@ -30,7 +30,7 @@ type Conn struct {
 	secure    *secure // nil without TLS; protected by the turns of both sides
 	closed    atomic.Bool
 	wishes    atomic.Uint32 // wishReset and the others
-	woken     [2]bool       // by loop.Side: it was not readiness that ended the wait; whoever ends it says so before
+	woken     [2]wakening   // by loop.Side: what ended the wait, if not readiness; whoever ends it says so before
 	phases    [2]phase      // by loop.Side: what the server's limits see in the waits; protected by the turn of the side
 	network   network
 	unserved  bool // it has no handler: it ends with Close
@@ -48,6 +48,7 @@ const (
 	wishReset    uint32 = 1 << iota // SetLinger(0), or output was dropped: the close is to be a reset
 	wishNoWrites                    // CloseWrite has been called
 	wishClose                       // somebody is about to close it in order
+	wishBusy                        // SetBusy: it is not idle, though it may wait for something new
 	wishLeave                       // it is its turn to end, of those that Shutdown ends one by one
 )
 
@@ -136,8 +137,8 @@ func (c *Conn) end(linger bool, cause error) bool {
 	c.cancelContext(cause)
 	c.noteTraffic(false)
 	// Whoever arms a side from now on sees closed afterwards, and does not wait.
-	c.wakeWaiter(loop.ReadSide)
-	c.wakeWaiter(loop.WriteSide)
+	c.wakeWaiter(loop.ReadSide, byOther)
+	c.wakeWaiter(loop.WriteSide, byOther)
 	c.stopTimer()
 	linger = linger && !c.resets()
 	queued := c.closeQueue(!linger)
@@ -147,6 +148,7 @@ func (c *Conn) end(linger bool, cause error) bool {
 		c.sock.Close()
 	}
 	c.dismissLine(cause)
+	c.releaseWaiters()
 	if c.unserved {
 		c.depart()
 	}
@@ -254,8 +256,12 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 	if c.closed.Load() {
 		return true, net.ErrClosed
 	}
-	woken := c.woken[side]
-	c.woken[side] = false
+	woken := c.woken[side] != byReadiness
+	cancelled := c.woken[side] == byCancelling
+	c.woken[side] = byReadiness
+	if cancelled {
+		return true, errCanceled
+	}
 	if woken && c.hurried(side) {
 		return true, os.ErrDeadlineExceeded
 	}
@@ -278,12 +284,12 @@ func (c *Conn) wait(side loop.Side) (waited bool, err error) {
 // mustEnd reports whether there is no point in waiting: the connection is closed, or its server is shutting down and
 // nothing has come of the next request.
 func (c *Conn) mustEnd(side loop.Side) bool {
-	return c.closed.Load() || side == loop.ReadSide && c.leaves() && !c.input.begun.Load()
+	return c.closed.Load() || side == loop.ReadSide && c.leaves() && c.idle()
 }
 
 // endIfIdle closes the connection if its handler waits for the first byte of something new.
 func (c *Conn) endIfIdle() {
-	if !c.input.begun.Load() && c.sock.Disarm(loop.ReadSide) {
+	if c.idle() && c.sock.Disarm(loop.ReadSide) {
 		c.finish(ErrServerClosed)
 		c.waiting[loop.ReadSide].wake(nil)
 	}

@@ -66,7 +66,7 @@ func (c *Conn) setDeadline(t time.Time, sides ...loop.Side) error {
 		d.at[side].Store(at)
 		if at != 0 && c.sock.Waited(side) {
 			if c.expired(side) != nil {
-				c.wakeWaiter(side)
+				c.wakeWaiter(side, byOther)
 			} else {
 				c.armTimer(d, at)
 			}
@@ -83,17 +83,27 @@ func (c *Conn) makeDeadlines() *deadlines {
 	return c.deadlines.Load()
 }
 
-// wakeWaiter ends a wait for another reason than readiness: the one that waited looks which.
-func (c *Conn) wakeWaiter(side loop.Side) {
+// wakening is what has ended a wait.
+type wakening uint8
+
+const (
+	byReadiness  wakening = iota
+	byOther               // a deadline, a limit, the end: the one that waited looks which
+	byCancelling          // CancelRead or CancelWrite
+)
+
+// wakeWaiter ends a wait for another reason than readiness. It reports whether there was one.
+func (c *Conn) wakeWaiter(side loop.Side, why wakening) bool {
 	if !c.sock.Disarm(side) {
-		return
+		return false
 	}
-	c.woken[side] = true
+	c.woken[side] = why
 	if side == loop.WriteSide {
 		c.wakeWriter(nil)
 	} else {
 		c.waiting[side].wake(nil)
 	}
+	return true
 }
 
 // expired returns os.ErrDeadlineExceeded if the deadline of side is over.
@@ -158,7 +168,7 @@ func (e *expiring) RunOnLoop() {
 		switch {
 		case at == 0:
 		case at <= now:
-			c.wakeWaiter(side)
+			c.wakeWaiter(side, byOther)
 		case c.sock.Waited(side):
 			c.armTimer(d, at)
 		}

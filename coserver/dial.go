@@ -288,15 +288,15 @@ func reason(ctx context.Context, err error) error {
 	case context.DeadlineExceeded:
 		return errDialTimeout
 	case context.Canceled:
-		return errDialCanceled
+		return errCanceled
 	}
 	return err
 }
 
 // A dial that was given up says so in the words of package net, and matches the errors of package context as well.
 var (
-	errDialTimeout  = &interrupted{text: "i/o timeout", timeout: true, is: []error{context.DeadlineExceeded, os.ErrDeadlineExceeded}}
-	errDialCanceled = &interrupted{text: "operation was canceled", is: []error{context.Canceled}}
+	errDialTimeout = &interrupted{text: "i/o timeout", timeout: true, is: []error{context.DeadlineExceeded, os.ErrDeadlineExceeded}}
+	errCanceled    = &interrupted{text: "operation was canceled", is: []error{context.Canceled}}
 )
 
 type interrupted struct {

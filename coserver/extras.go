@@ -24,6 +24,7 @@ type extras struct {
 	cause  error   // why the connection ended
 	moved  traffic // what the observer will be told of that
 	values map[any]any
+	closed []*waiter // in Wait, until the connection is closed
 }
 
 // extras returns those of c, made if need be.

@@ -49,7 +49,7 @@ func (c *Conn) dismissHelper() bool {
 		return false
 	}
 	h.hurry.Store(true)
-	c.wakeWaiter(loop.WriteSide)
+	c.wakeWaiter(loop.WriteSide, byOther)
 	h.done.wait()
 	return true
 }

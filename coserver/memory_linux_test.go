@@ -96,6 +96,24 @@ func inUse() int {
 	return int(stats.HeapAlloc + stats.StackInuse)
 }
 
+// An idle connection costs less than it does with Swoole (22 KiB, docs/swoole.md), with its handler, and though the client's end of it
+// is counted, too.
+func TestIdleConnectionsAreSmall(t *testing.T) {
+	const count, most = 2000, 16 << 10
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		s := &coserver.Server{Carrier: carrier, Handler: echoNext}
+		addr := start(t, s, "tcp")
+		exchange(t, dial(t, addr), "what is made once is there")
+		before := inUse()
+		for range count {
+			exchange(t, dial(t, addr), "then it is idle")
+		}
+		each := (int64(inUse()) - int64(before)) / count
+		require.Less(t, each, int64(most), "%d bytes for each connection", each)
+		require.Equal(t, count+1, s.Stats().Active)
+	})
+}
+
 // faults.md M3: a peer sends for as long as it can, and the handler does something else. What has come stays in the kernel, which makes
 // the peer wait, and none of it is lost.
 func TestFastSenderAndSleepingHandler(t *testing.T) {

@@ -112,8 +112,8 @@ func (o *outbox) send() (sent int) {
 	late := o.late
 	o.late = false
 	c.mu.Unlock()
-	woken := c.woken[loop.WriteSide]
-	c.woken[loop.WriteSide] = false
+	woken := c.woken[loop.WriteSide] != byReadiness
+	c.woken[loop.WriteSide] = byReadiness
 	switch {
 	case late:
 		c.cutLate(os.ErrDeadlineExceeded)

@@ -3,10 +3,8 @@ package coserver
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"io"
 	"net"
-	"os"
 	"sync/atomic"
 
 	"github.com/strand-net/strand/loop"
@@ -273,7 +271,7 @@ func (c *Conn) readError(err error) error {
 	if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF || err == bufio.ErrBufferFull {
 		return err
 	}
-	if c.secure != nil && !isConnError(err) && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if c.secure != nil && !isConnError(err) && !givesUp(err) {
 		return err // of package crypto/tls, which says it all
 	}
 	return c.opError("read", err)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io"
 	"syscall"
-
-	"github.com/strand-net/strand/loop"
 )
 
 // errNoShortcut says that the kernel cannot move the bytes by itself, and nothing has been moved.
@@ -39,7 +37,7 @@ func (c *Conn) fromKernel(r io.Reader) (n int64, err error) {
 	case *Conn:
 		return r.spliceTo(c, limit)
 	case file:
-		return c.sendFile(r, limit)
+		return c.sendFile(r, nil, limit)
 	}
 	return 0, errNoShortcut
 }
@@ -71,45 +69,6 @@ func (c *Conn) copyFrom(r io.Reader) (total int64, err error) {
 			return total, readErr
 		}
 	}
-}
-
-// sendFile sends up to limit bytes of f from its offset on.
-func (c *Conn) sendFile(f file, limit int64) (int64, error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	if err := c.lock(loop.WriteSide); err != nil {
-		return 0, c.opError("write", err)
-	}
-	total, err := int64(0), c.expired(loop.WriteSide)
-	if err == nil && c.output.size > 0 {
-		_, err = c.sendGathered()
-	}
-	for err == nil && total < limit {
-		n := 0
-		readErr := raw.Read(func(fd uintptr) bool {
-			n, err = c.sock.SendFile(fd, int(min(limit-total, maxPiece)))
-			return true
-		})
-		total += int64(n)
-		if err == nil {
-			err = readErr
-		}
-		if total == 0 && isNoShortcut(err) {
-			err = errNoShortcut
-			break
-		}
-		if err == nil && n == 0 {
-			break // the end of the file
-		}
-		err = c.sent(n, maxPiece, err)
-	}
-	c.unlock(loop.WriteSide)
-	if err == errNoShortcut {
-		return 0, err
-	}
-	return total, c.writeError("write", err)
 }
 
 // isNoShortcut tells that the kernel does not do it for these descriptors (sendfile(2), splice(2)) from a failure of the

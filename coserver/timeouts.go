@@ -25,9 +25,10 @@ func (e *limitError) Timeout() bool        { return true }
 func (e *limitError) Temporary() bool      { return true }
 func (e *limitError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
-// isTimeout reports whether err is what a wait that took too long ends with, by the deadline or by a limit.
-func isTimeout(err error) bool {
-	if err == os.ErrDeadlineExceeded {
+// givesUp reports whether err is what a wait ends with that somebody has had enough of, by a deadline, a limit or CancelWrite: the
+// connection is as good as before.
+func givesUp(err error) bool {
+	if err == os.ErrDeadlineExceeded || err == errCanceled {
 		return true
 	}
 	_, limit := err.(*limitError)
@@ -59,6 +60,7 @@ const (
 	phaseMessage         // for the rest of it
 	phaseWriting         // for the peer to take what is written
 	phaseHandshake       // in a handshake, which has a limit of its own
+	phaseBusy            // for the first byte of something new, but it is not idle (SetBusy)
 )
 
 // pieceOfTime is how many bytes a message or a Write gets the whole time for: another megabyte has it again.
@@ -74,6 +76,8 @@ func (c *Conn) limitWait(side loop.Side) {
 	if side == loop.ReadSide {
 		if now, limit = phaseIdle, c.run.timeouts.idle; c.input.begun.Load() {
 			now, limit = phaseMessage, c.run.timeouts.read
+		} else if !c.idle() {
+			now, limit = phaseBusy, 0
 		}
 	}
 	d := c.deadlines.Load()
@@ -116,8 +120,8 @@ func (c *Conn) limitOver(side loop.Side) error {
 		return nil
 	}
 	over := c.phases[side]
-	if over == phaseIdle && d.moved.Load() != d.begin[side] {
-		c.setLimit(d, side, c.run.timeouts.idle) // it is being written to
+	if over == phaseIdle && (d.moved.Load() != d.begin[side] || !c.idle()) {
+		c.setLimit(d, side, c.run.timeouts.idle) // it is being written to, or is busy by now
 		return nil
 	}
 	c.phases[side] = phaseNone

@@ -206,6 +206,7 @@ func TestHandshakeFails(t *testing.T) {
 	stranger := tls.Client(dial(t, addr), &tls.Config{ServerName: "other.test"})
 	require.Error(t, stranger.Handshake())
 	require.ErrorContains(t, receive(t, reported), "bad certificate")
+	exchange(t, dialTLS(t, addr, clientTLS()), "the next is served")
 	require.Error(t, (&coserver.Server{Handler: echoNext, TLSConfig: new(tls.Config)}).ListenAndServe("tcp", "127.0.0.1:0"))
 }
 

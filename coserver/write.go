@@ -1,9 +1,7 @@
 package coserver
 
 import (
-	"errors"
 	"net"
-	"os"
 	"sync/atomic"
 
 	"github.com/strand-net/strand/loop"
@@ -63,7 +61,7 @@ func (c *Conn) write(p []byte) (int, error) {
 	out.gather(p)
 	sent, err := c.sendGathered()
 	n := max(0, sent-before)
-	if isTimeout(err) {
+	if givesUp(err) {
 		out.takeBack(len(p) - n) // the caller has them still
 	}
 	return n, err
@@ -123,7 +121,7 @@ func (c *Conn) flush() error {
 func (c *Conn) sendGathered() (int, error) {
 	out := &c.output
 	n, err := c.send(out.buffer[:out.size])
-	if isTimeout(err) {
+	if givesUp(err) {
 		out.size = int32(copy(out.buffer[:], out.buffer[n:out.size]))
 		return n, err
 	}
@@ -193,7 +191,7 @@ func (c *Conn) sent(n, asked int, err error) error {
 
 // writeError gives err the form of the errors of Write.
 func (c *Conn) writeError(op string, err error) error {
-	if err == nil || c.secure != nil && !isConnError(err) && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err == nil || c.secure != nil && !isConnError(err) && !givesUp(err) {
 		return err
 	}
 	return c.opError(op, err)

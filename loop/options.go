@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -58,6 +59,25 @@ func (s *Socket) LastInfo() (sys.TCPInfo, error) {
 		return info, os.NewSyscallError("getsockopt", errno)
 	}
 	return info, nil
+}
+
+// Ended is what can be told of the connection without reading: nil, io.EOF if the peer has sent its last byte, though what came
+// before it may be unread, or if this end reads no more, and ECONNRESET if the connection has failed.
+func (s *Socket) Ended() error {
+	var ended, failed bool
+	err := s.apply("poll", func(k sys.Kernel) (errno syscall.Errno) {
+		ended, failed, errno = k.Ended(int(s.fd))
+		return errno
+	})
+	switch {
+	case err != nil:
+		return err
+	case failed:
+		return os.NewSyscallError("poll", syscall.ECONNRESET)
+	case ended:
+		return io.EOF
+	}
+	return nil
 }
 
 // Control calls do with the descriptor, which stays open until do has returned. do must not wait, read, write or close.

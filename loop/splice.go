@@ -9,12 +9,12 @@ import (
 	"github.com/strand-net/strand/poller/sys"
 )
 
-// SendFile sends up to n bytes of an open file, from its offset on, and moves the offset. It may send less for lack of room or
-// of bytes; 0 means the end of the file. It fails with [ErrNotReady] or an *os.SyscallError. The caller must have the turn of
-// the write side.
-func (s *Socket) SendFile(file uintptr, n int) (int, error) {
+// SendFile sends up to n bytes of an open file: from its offset on, and moves that, or, if from is not nil, from there on, and
+// moves from alone. It may send less for lack of room or of bytes; 0 means the end of the file. It fails with [ErrNotReady] or an
+// *os.SyscallError. The caller must have the turn of the write side.
+func (s *Socket) SendFile(file uintptr, from *int64, n int) (int, error) {
 	return s.transfer(WriteSide, "sendfile", func() (int, syscall.Errno) {
-		return s.loop.engine.kernel.Sendfile(int(s.fd), int(file), n)
+		return s.loop.engine.kernel.Sendfile(int(s.fd), int(file), from, n)
 	})
 }
 

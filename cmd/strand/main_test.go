@@ -77,7 +77,7 @@ func TestHelpAndVersion(t *testing.T) {
 	o := run(t, exec.Command(strand, "--version"))
 	require.Equal(t, 0, o.code)
 	require.Regexp(t, `^strand \S+ go\S+\n$`, o.stdout)
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"bench", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"bench", "--help"}, {"demo", "order", "--help"}} {
 		o := run(t, exec.Command(strand, args...))
 		require.Equal(t, 0, o.code)
 		require.Contains(t, o.stdout, "Usage: strand")

@@ -57,6 +57,24 @@ func TestProcs(t *testing.T) {
 	}
 }
 
+// Several reloads are asked for in quick succession: however many of them come to something, all workers are there afterwards, and serve.
+func TestProcsReloadsInQuickSuccession(t *testing.T) {
+	r := serveReloadable(t, "--procs", "2")
+	before := r.workers(t, 2)
+	for range 5 {
+		require.NoError(t, syscall.Kill(r.pid, syscall.SIGHUP))
+	}
+	require.Eventually(t, func() bool {
+		living := slices.DeleteFunc(childrenOf(r.pid), gone)
+		return len(living) == 2 && !slices.ContainsFunc(living, func(pid int) bool { return slices.Contains(before, pid) })
+	}, patience, time.Millisecond, "%v", r)
+	require.NoError(t, visit(r.addr, 1, 3, false))
+	require.NoError(t, syscall.Kill(r.pid, syscall.SIGTERM)) // another reload may be under way
+	r.first.Wait()
+	require.True(t, r.first.ProcessState.Success(), "%v: %v", r.first.ProcessState, r)
+	require.True(t, (&serving{addr: r.addr}).refuses())
+}
+
 // SIGTERM has the workers finish what they have begun; a second one ends all at once.
 func TestProcsDrain(t *testing.T) {
 	r := serveReloadable(t, "--engine", "net", "--procs", "2", "--drain", "1h")

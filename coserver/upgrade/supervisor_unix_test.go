@@ -143,6 +143,19 @@ func TestSupervisor(t *testing.T) {
 	}
 }
 
+// A unix socket belongs to all workers as an address of TCP does, also after a reload, and its file goes with the last of them.
+func TestWorkersShareAUnixSocket(t *testing.T) {
+	path := unixPath(t)
+	s := startSupervisor(t, &upgrade.Supervisor{Workers: 3}, "serves", "unix", path)
+	var before []int
+	for id := range s.pids(t, 3) {
+		before = append(before, id)
+	}
+	require.NoError(t, s.Reload(t.Context()))
+	s.pids(t, 3, before...)
+	require.FileExists(t, path)
+}
+
 // A worker that does not end is killed when the time is over.
 func TestSupervisorForces(t *testing.T) {
 	s := startSupervisor(t, &upgrade.Supervisor{Workers: 2}, "serves", "tcp", "127.0.0.1:0")

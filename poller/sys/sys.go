@@ -84,7 +84,7 @@ type connecting interface {
 	Connected(fd int) syscall.Errno
 }
 
-// options is the part of [Kernel] that sets socket options (setsockopt(2)), and asks for one.
+// options is the part of [Kernel] that sets socket options (setsockopt(2)), and asks what there is to know of a connection.
 type options interface {
 	// SetNoDelay sets TCP_NODELAY.
 	SetNoDelay(fd int, on bool) syscall.Errno
@@ -97,6 +97,9 @@ type options interface {
 	SetWriteBuffer(fd, bytes int) syscall.Errno
 	// TCPInfo is what the kernel knows of a TCP connection. EOPNOTSUPP says that it is none of TCP.
 	TCPInfo(fd int) (TCPInfo, syscall.Errno)
+	// Ended tells, without reading, whether the other end has sent its last byte (or this one reads no more), and whether the
+	// connection has failed (poll(2), POLLRDHUP and POLLERR). It leaves the error where it is.
+	Ended(fd int) (ended, failed bool, errno syscall.Errno)
 }
 
 // TCPInfo is what the kernel knows of a TCP connection (TCP_INFO, tcp(7)). What one does not count is 0.
@@ -111,9 +114,9 @@ type TCPInfo struct {
 
 // transfers is the part of [Kernel] that moves bytes between descriptors. ENOSYS says that the platform has no such call.
 type transfers interface {
-	// Sendfile sends up to n bytes of file, from its offset on, to a socket, and moves the offset (sendfile(2)). Reading the
-	// file may block.
-	Sendfile(socket, file, n int) (int, syscall.Errno)
+	// Sendfile sends up to n bytes of file to a socket (sendfile(2)): from its offset on, and moves that, or, if from is not nil,
+	// from there on, and moves from alone. Reading the file may block.
+	Sendfile(socket, file int, from *int64, n int) (int, syscall.Errno)
 	// Pipe makes a non-blocking, close-on-exec pipe that has room for MaxTransfer bytes if it may (pipe2(2)).
 	Pipe() (r, w int, errno syscall.Errno)
 	// Splice moves up to n bytes from one descriptor to another, one of them a pipe, without blocking (splice(2)).

@@ -7,13 +7,13 @@ import (
 )
 
 // Sendfile tells the scheduler, unlike the others: it waits for the disk if the file's pages are not in memory.
-func (*host) Sendfile(socket, file, n int) (int, syscall.Errno) {
+func (*host) Sendfile(socket, file int, from *int64, n int) (int, syscall.Errno) {
 	sending()
-	sent, _, errno := syscall.Syscall6(unix.SYS_SENDFILE, uintptr(socket), uintptr(file), 0, uintptr(min(n, MaxTransfer)), 0, 0)
-	if errno != 0 {
-		return 0, errno
+	sent, err := unix.Sendfile(socket, file, from, min(n, MaxTransfer))
+	if err != nil {
+		return 0, errnoOf(err)
 	}
-	return int(sent), 0
+	return sent, 0
 }
 
 func (*host) Pipe() (r, w int, errno syscall.Errno) {

@@ -39,26 +39,27 @@ func (h *host) ListenShared(network, address string) (int, net.Addr, error) {
 func (*host) Accept(int) (int, netip.AddrPort, syscall.Errno) {
 	return -1, netip.AddrPort{}, syscall.ENOSYS
 }
-func (*host) LocalAddr(int) (netip.AddrPort, syscall.Errno)       { return netip.AddrPort{}, syscall.ENOSYS }
-func (*host) Recv(int, []byte) (int, syscall.Errno)               { return 0, syscall.ENOSYS }
-func (*host) Send(int, []byte) (int, syscall.Errno)               { return 0, syscall.ENOSYS }
-func (*host) Sendv(int, [][]byte) (int, syscall.Errno)            { return 0, syscall.ENOSYS }
-func (*host) Shutdown(int, int) syscall.Errno                     { return syscall.ENOSYS }
-func (*host) Adopt(syscall.Conn) (int, error)                     { return -1, syscall.ENOSYS }
-func (*host) Connect(_, _ net.Addr) (int, error)                  { return -1, syscall.ENOSYS }
-func (*host) Connected(int) syscall.Errno                         { return syscall.ENOSYS }
-func (*host) SetNoDelay(int, bool) syscall.Errno                  { return syscall.ENOSYS }
-func (*host) SetKeepAlive(int, net.KeepAliveConfig) syscall.Errno { return syscall.ENOSYS }
-func (*host) SetLinger(_, _ int) syscall.Errno                    { return syscall.ENOSYS }
-func (*host) SetReadBuffer(_, _ int) syscall.Errno                { return syscall.ENOSYS }
-func (*host) SetWriteBuffer(_, _ int) syscall.Errno               { return syscall.ENOSYS }
-func (*host) TCPInfo(int) (TCPInfo, syscall.Errno)                { return TCPInfo{}, syscall.ENOSYS }
-func (*host) Sendfile(_, _, _ int) (int, syscall.Errno)           { return 0, syscall.ENOSYS }
-func (*host) Pipe() (int, int, syscall.Errno)                     { return -1, -1, syscall.ENOSYS }
-func (*host) Splice(_, _, _ int) (int, syscall.Errno)             { return 0, syscall.ENOSYS }
-func (*host) Close(int) syscall.Errno                             { return syscall.ENOSYS }
-func (*host) Nanotime() int64                                     { return 0 }
-func (*host) NanotimeAt(time.Time) int64                          { return 0 }
-func (*host) Thread() int                                         { return 0 }
-func (*host) ThreadTime(int) (int64, bool)                        { return 0, false }
-func (*host) Runnable(int) bool                                   { return false }
+func (*host) LocalAddr(int) (netip.AddrPort, syscall.Errno)           { return netip.AddrPort{}, syscall.ENOSYS }
+func (*host) Recv(int, []byte) (int, syscall.Errno)                   { return 0, syscall.ENOSYS }
+func (*host) Send(int, []byte) (int, syscall.Errno)                   { return 0, syscall.ENOSYS }
+func (*host) Sendv(int, [][]byte) (int, syscall.Errno)                { return 0, syscall.ENOSYS }
+func (*host) Shutdown(int, int) syscall.Errno                         { return syscall.ENOSYS }
+func (*host) Adopt(syscall.Conn) (int, error)                         { return -1, syscall.ENOSYS }
+func (*host) Connect(_, _ net.Addr) (int, error)                      { return -1, syscall.ENOSYS }
+func (*host) Connected(int) syscall.Errno                             { return syscall.ENOSYS }
+func (*host) SetNoDelay(int, bool) syscall.Errno                      { return syscall.ENOSYS }
+func (*host) SetKeepAlive(int, net.KeepAliveConfig) syscall.Errno     { return syscall.ENOSYS }
+func (*host) SetLinger(_, _ int) syscall.Errno                        { return syscall.ENOSYS }
+func (*host) SetReadBuffer(_, _ int) syscall.Errno                    { return syscall.ENOSYS }
+func (*host) SetWriteBuffer(_, _ int) syscall.Errno                   { return syscall.ENOSYS }
+func (*host) TCPInfo(int) (TCPInfo, syscall.Errno)                    { return TCPInfo{}, syscall.ENOSYS }
+func (*host) Ended(int) (bool, bool, syscall.Errno)                   { return false, false, syscall.ENOSYS }
+func (*host) Sendfile(_, _ int, _ *int64, _ int) (int, syscall.Errno) { return 0, syscall.ENOSYS }
+func (*host) Pipe() (int, int, syscall.Errno)                         { return -1, -1, syscall.ENOSYS }
+func (*host) Splice(_, _, _ int) (int, syscall.Errno)                 { return 0, syscall.ENOSYS }
+func (*host) Close(int) syscall.Errno                                 { return syscall.ENOSYS }
+func (*host) Nanotime() int64                                         { return 0 }
+func (*host) NanotimeAt(time.Time) int64                              { return 0 }
+func (*host) Thread() int                                             { return 0 }
+func (*host) ThreadTime(int) (int64, bool)                            { return 0, false }
+func (*host) Runnable(int) bool                                       { return false }

@@ -371,3 +371,34 @@ func TestTCPInfo(t *testing.T) {
 		require.EqualValues(t, 3, sent)
 	})
 }
+
+// Looking tells of the end and of a failure, and takes neither away.
+func TestEnded(t *testing.T) {
+	onBoth(t, func(w *world) {
+		fd, p := w.connect()
+		require.Zero(w, w.control(unix.EPOLL_CTL_ADD, fd, interest))
+		expect := func(wantEnded, wantFailed bool) {
+			w.Helper()
+			require.Eventually(w, func() bool {
+				ended, failed, errno := w.kernel.Ended(fd)
+				require.Zero(w, errno)
+				return ended == wantEnded && failed == wantFailed
+			}, patience, time.Millisecond)
+		}
+		expect(false, false)
+		w.write(p, "unread")
+		expect(false, false)
+		require.NoError(w, p.CloseWrite())
+		expect(true, false)
+		expect(true, false)
+		w.close(fd)
+
+		fd, p = w.connect()
+		require.Zero(w, w.control(unix.EPOLL_CTL_ADD, fd, interest))
+		require.NoError(w, p.Reset())
+		expect(true, true)
+		expect(true, true)
+		w.receives(fd, "", syscall.ECONNRESET)
+		w.close(fd)
+	})
+}

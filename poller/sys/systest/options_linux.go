@@ -6,6 +6,8 @@ import (
 	"net"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/strand-net/strand/poller/sys"
 )
 
@@ -53,8 +55,20 @@ func (k *Kernel) TCPInfo(fd int) (sys.TCPInfo, syscall.Errno) {
 	return sys.TCPInfo{Received: e.received, Sent: e.sent, Unacked: uint64(len(e.out))}, 0
 }
 
+// Ended is poll(2).
+func (k *Kernel) Ended(fd int) (ended, failed bool, errno syscall.Errno) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e, errno := k.socket("poll", fd)
+	if errno != 0 {
+		return false, false, errno
+	}
+	now := e.conditions()
+	return now&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0, now&unix.EPOLLERR != 0, 0
+}
+
 // This kernel moves no bytes by itself: programs have to be able to do without.
 
-func (k *Kernel) Sendfile(_, _, _ int) (int, syscall.Errno) { return 0, syscall.ENOSYS }
-func (k *Kernel) Pipe() (int, int, syscall.Errno)           { return -1, -1, syscall.ENOSYS }
-func (k *Kernel) Splice(_, _, _ int) (int, syscall.Errno)   { return 0, syscall.ENOSYS }
+func (k *Kernel) Sendfile(_, _ int, _ *int64, _ int) (int, syscall.Errno) { return 0, syscall.ENOSYS }
+func (k *Kernel) Pipe() (int, int, syscall.Errno)                         { return -1, -1, syscall.ENOSYS }
+func (k *Kernel) Splice(_, _, _ int) (int, syscall.Errno)                 { return 0, syscall.ENOSYS }
