@@ -29,7 +29,7 @@ type EngineConfig struct {
 	MaxGoroutines int
 
 	// TakeOverAfter is how long a handler may keep its loop from everything else, by computing or by waiting for what is not a
-	// connection. Then, at the latest when twice as much has passed, or five times if the loops had little to do before, the loop goes on
+	// connection. Then, at the latest when twice as much has passed, or nine times if the loops were idle for nearly all of the time, the loop goes on
 	// without it, on another goroutine. 0 means 1 ms, a negative value for ever.
 	TakeOverAfter time.Duration
 

@@ -38,10 +38,10 @@ const (
 	// longestRest is how many periods pass at most between two looks while they find nothing. A server that has something to do now and
 	// then, and is quick about it, would otherwise pay more for the looks than for what it does: on an idle processor a goroutine
 	// that a timer wakes costs some ten times what it does.
-	longestRest = 4
+	longestRest = 8
 
-	// idleLooks is how many times in a row the monitor finds nothing before it sleeps.
-	idleLooks = 8
+	// idleLooks is how many times in a row the monitor finds nothing before it sleeps. To be woken costs as much as two looks.
+	idleLooks = 16
 )
 
 func (m *monitor) start(e *Engine, period time.Duration) {
@@ -130,7 +130,7 @@ func (m *monitor) stayAwake() bool {
 
 // untilNext is how long the monitor waits after so many looks that found nothing.
 func (m *monitor) untilNext(idle int) time.Duration {
-	periods := min(1<<idle, longestRest)
+	periods := min(1<<(idle/2), longestRest)
 	if periods > 1 {
 		m.resting.Store(true)
 		if m.hasGathered() { // by who did not see it yet
