@@ -43,14 +43,6 @@ func (f Delimiter) Find(data []byte, seen int) (Span, error) {
 // delim is Delim as package bytes wants it, without a copy for each look; nobody writes to it.
 func (f Delimiter) delim() []byte { return unsafe.Slice(unsafe.StringData(f.Delim), len(f.Delim)) }
 
-// unended is what is known of data that has no end among the first most bytes. seen of it have been looked at.
-func unended(data []byte, seen, most int) (Span, error) {
-	if len(data) >= most {
-		return Span{}, tooLarge(uint64(len(data))+1, most)
-	}
-	return Span{Seen: seen}, nil
-}
-
 // AppendHead is for a [Framing]. It fails with ErrMalformed if the delimiter occurs in msg, or would with the one that is to follow.
 func (f Delimiter) AppendHead(dst, msg []byte) ([]byte, error) {
 	if f.Keep {

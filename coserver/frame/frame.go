@@ -104,6 +104,14 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
+// unended is what is known of data whose end is not among the first most bytes. seen of it need not be looked at again.
+func unended(data []byte, seen, most int) (Span, error) {
+	if len(data) >= most {
+		return Span{}, tooLarge(uint64(len(data))+1, most)
+	}
+	return Span{Seen: seen}, nil
+}
+
 // keptError says why msg, which is to be sent as it is, is not one whole message, of which Find has said span and err.
 func keptError(msg []byte, span Span, err error) error {
 	switch {

@@ -5,8 +5,8 @@ import "errors"
 // Func is the framing by a function. Messages are given out, and sent, as they are, with whatever frames them.
 type Func struct {
 	// Length returns how long the message is that data begins with: more than 0, and perhaps more than what has come; 0 if that
-	// cannot be told yet; or an error, which Recv returns. It is called with all that has come, each time that something has, until it
-	// knows. It is called by many connections at a time, must not wait, and must not change or keep data.
+	// cannot be told yet; or an error, which Recv returns. It is called with all that has come, up to Max bytes, each time that
+	// something has, until it knows. It is called by many connections at a time, must not wait, and must not change or keep data.
 	Length func(data []byte) (int, error)
 
 	// Max is the largest message in bytes. 0 means DefaultMax.
@@ -25,17 +25,14 @@ func (f Func) Validate() error {
 // Find is for a [Framing].
 func (f Func) Find(data []byte, _ int) (Span, error) {
 	most := limit(f.Max)
-	n, err := f.Length(data)
+	n, err := f.Length(data[:min(len(data), most)])
 	switch {
 	case err != nil:
 		return Span{}, err
 	case n < 0:
 		return Span{}, malformed("a length of %d", n)
 	case n == 0:
-		if len(data) >= most {
-			return Span{}, tooLarge(uint64(len(data))+1, most)
-		}
-		return Span{}, nil
+		return unended(data, 0, most)
 	}
 	return Span{End: n, To: n}, checkSize(n, most)
 }

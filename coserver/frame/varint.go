@@ -19,17 +19,15 @@ func (f Uvarint) Validate() error { return checkMax("Uvarint", f.Max, 1) }
 
 // Find is for a [Framing].
 func (f Uvarint) Find(data []byte, _ int) (Span, error) {
-	value, n := binary.Uvarint(data)
+	most := limit(f.Max)
+	value, n := binary.Uvarint(data[:min(len(data), most)])
 	switch {
 	case n < 0:
 		return Span{}, malformed("its length is of more than 64 bits")
 	case n == 0:
-		if most := limit(f.Max); len(data) >= most {
-			return Span{}, tooLarge(uint64(len(data))+1, most)
-		}
-		return Span{}, nil
+		return unended(data, 0, most)
 	}
-	span, err := counted(n, value, limit(f.Max))
+	span, err := counted(n, value, most)
 	if f.Keep {
 		span.From = 0
 	}
