@@ -333,7 +333,7 @@ func (m *simulated) writeFrames(c *client, conn *coserver.Conn) {
 		defer c.writing[w].Store(false)
 		for range count {
 			c.begun[w].Add(1)
-			n, err := conn.Write(frame(w, int(c.begun[w].Load())-1))
+			n, err := conn.Write(numbered(w, int(c.begun[w].Load())-1))
 			m.Pause(writers*c.Number + w)
 			if err == nil {
 				c.taken[w].Add(1)
