@@ -81,11 +81,19 @@ func (f LengthField) strip() int {
 
 // Find is for a [Framing].
 func (f LengthField) Find(data []byte, _ int) (Span, error) {
-	header := f.header()
+	header, most := f.header(), limit(f.Max)
 	if len(data) < header {
 		return Span{}, nil
 	}
-	value, most := f.value(data[f.Offset:]), limit(f.Max)
+	var value uint64
+	switch field := data[f.Offset:header]; { // the usual ones without a detour
+	case f.Order != nil:
+		value = fieldValue(field, f.Size, f.Order)
+	case f.Size == 4:
+		value = uint64(binary.BigEndian.Uint32(field))
+	default:
+		value = fieldValue(field, f.Size, binary.BigEndian)
+	}
 	if value > math.MaxInt64/2 {
 		return Span{}, tooLarge(value, most)
 	}
@@ -102,31 +110,17 @@ func (f LengthField) Find(data []byte, _ int) (Span, error) {
 	return Span{End: int(end), From: from, To: int(end)}, nil
 }
 
-func (f LengthField) value(field []byte) uint64 {
-	if f.Order != nil && f.Order != binary.BigEndian {
-		return f.ordered(field)
-	}
-	switch f.Size {
+// fieldValue is the value of a field of size bytes.
+func fieldValue(field []byte, size int, order binary.ByteOrder) uint64 {
+	switch size {
 	case 1:
 		return uint64(field[0])
 	case 2:
-		return uint64(binary.BigEndian.Uint16(field))
+		return uint64(order.Uint16(field))
 	case 4:
-		return uint64(binary.BigEndian.Uint32(field))
+		return uint64(order.Uint32(field))
 	}
-	return binary.BigEndian.Uint64(field)
-}
-
-func (f LengthField) ordered(field []byte) uint64 {
-	switch f.Size {
-	case 1:
-		return uint64(field[0])
-	case 2:
-		return uint64(f.Order.Uint16(field))
-	case 4:
-		return uint64(f.Order.Uint32(field))
-	}
-	return f.Order.Uint64(field)
+	return order.Uint64(field)
 }
 
 // AppendHead is for a [Framing].
@@ -151,6 +145,9 @@ func (f LengthField) AppendHead(dst, msg []byte) ([]byte, error) {
 	}
 	order := f.Order
 	if order == nil {
+		if f.Size == 4 { // the usual one without a detour
+			return binary.BigEndian.AppendUint32(dst, uint32(value)), nil
+		}
 		order = binary.BigEndian
 	}
 	at := len(dst)
