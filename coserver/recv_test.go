@@ -1047,15 +1047,13 @@ func TestRecvReservesNothing(t *testing.T) {
 			got <- len(msg)
 		}
 	}}, "tcp"))
-	c := framedBy(t, conn, f)
 	_, err = io.WriteString(conn, "\x3f\xff\x00\x00and not much more")
 	require.NoError(t, err)
 	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 	expectEnd(t, conn)
 	require.LessOrEqual(t, kernel.most.Load(), int64(64<<10))
 
-	conn = dial(t, conn.RemoteAddr())
-	c = framedBy(t, conn, f)
+	c := framedBy(t, dial(t, conn.RemoteAddr()), f)
 	for _, size := range []int{100, 300_000, 8 << 20} {
 		require.NoError(t, c.Send(make([]byte, size)))
 		require.Equal(t, size, receive(t, got))
