@@ -127,13 +127,13 @@ type part struct {
 func (c *Conn) suspendMessage(span frame.Span) {
 	in, x := &c.input, c.extras()
 	n := len(in.unread)
-	if in.buffer != nil {
-		if n == cap(in.unread) {
-			return
-		}
-		in.unread = in.unread[:n:n] // whoever else reads into this buffer leaves another capacity
+	if in.buffer != nil && n == cap(in.unread) {
+		in.room(span.End)
 	}
 	x.part = part{span, x.framing.Load(), in.unread}
+	if in.buffer != nil {
+		in.unread = in.unread[:n:n] // whoever else reads into this buffer leaves another capacity
+	}
 }
 
 // resumeMessage returns what suspendMessage has kept, if nobody has read or changed the framing since.
@@ -144,8 +144,13 @@ func (c *Conn) resumeMessage() (span frame.Span) {
 	}
 	in, p := &c.input, x.part
 	x.part = part{}
-	if len(in.unread) != len(p.unread) || cap(in.unread) != cap(p.unread) || &in.unread[0] != &p.unread[0] || x.framing.Load() != p.framing {
+	n, capacity := len(p.unread), cap(p.unread)
+	if in.buffer != nil {
+		capacity = n
+	}
+	if len(in.unread) != n || cap(in.unread) != capacity || &in.unread[0] != &p.unread[0] || x.framing.Load() != p.framing {
 		return span
 	}
+	in.unread = p.unread
 	return p.span
 }
