@@ -230,12 +230,7 @@ func TestReadAfterRecvTimeout(t *testing.T) {
 			return all, nil
 		},
 		"ReadSlice": func(c *coserver.Conn, n int) ([]byte, error) {
-			p, err := c.ReadSlice('\x03') // the last byte, up to 64 KiB
-			if n > 64<<10 {
-				p = append(bytes.Clone(p), make([]byte, n-len(p))...)
-				_, err = c.ReadFull(p[len(p)-n+64<<10:])
-			}
-			return p, err
+			return c.ReadSlice('\x03') // the last byte
 		},
 		"Peek and Discard": func(c *coserver.Conn, n int) ([]byte, error) {
 			p := make([]byte, n)
@@ -255,7 +250,7 @@ func TestReadAfterRecvTimeout(t *testing.T) {
 	for _, size := range []int{100, 20_000, 150_000} {
 		for name, read := range reads {
 			if name == "ReadSlice" && size > 64<<10 {
-				continue // bufio.ErrBufferFull is its own business
+				continue // which is more than it takes
 			}
 			t.Run(fmt.Sprint(name, " ", size), func(t *testing.T) {
 				onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
@@ -286,7 +281,7 @@ func TestReadAfterRecvTimeout(t *testing.T) {
 					receive(t, timedOut)
 					_, err = c.Write(append([]byte{3}, appended(t, length4, []byte("a message"))...))
 					require.NoError(t, err)
-					require.True(t, bytes.Equal(append(part, 3), receive(t, got)[:size+1]) || name == "Next", "what there was")
+					require.True(t, bytes.Equal(append(part, 3), receive(t, got)[:size+1]), "what there was")
 					if name != "Next" { // which takes what has come, whatever it is
 						require.Equal(t, "a message", string(receive(t, got)))
 					}
@@ -691,7 +686,9 @@ func TestSendTimeout(t *testing.T) {
 					}
 				}
 				_ = c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
-				o.later = c.Send(msg)
+				if o.later = c.Send(msg); o.later == nil { // the kernel has found some more room
+					o.whole++
+				}
 				got <- o
 				_ = c.SetWriteDeadline(time.Now().Add(patience))
 				if errors.Is(o.later, frame.ErrCutShort) {
@@ -710,10 +707,14 @@ func TestSendTimeout(t *testing.T) {
 			back, err := c.Recv()
 			if errors.Is(o.err, frame.ErrCutShort) {
 				require.ErrorIs(t, o.later, frame.ErrCutShort)
+			}
+			if errors.Is(o.later, frame.ErrCutShort) {
 				require.Equal(t, io.ErrUnexpectedEOF, err)
 				require.True(t, bytes.HasPrefix(appended(t, length4, msg), back))
 			} else {
-				require.ErrorIs(t, o.later, os.ErrDeadlineExceeded)
+				if o.later != nil {
+					require.ErrorIs(t, o.later, os.ErrDeadlineExceeded)
+				}
 				require.NoError(t, err)
 				require.Equal(t, "made again", string(back))
 			}
