@@ -6,7 +6,7 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check fmt vet lint deps cross test race procs compat fuzz soak smoke faults hostile reload bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat fuzz fuzz-long packets soak smoke faults hostile reload bench bench-compare
 
 check: fmt vet lint deps cross race procs compat fuzz smoke
 
@@ -45,6 +45,12 @@ compat: ## well-known libraries run on strand, and strand in them; modules of th
 
 fuzz: ## each fuzz target for a short while
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+fuzz-long: ## each for ten minutes, or FUZZTIME
+	FUZZTIME=$(if $(filter command line environment,$(origin FUZZTIME)),$(FUZZTIME),10m) .ci/fuzz
+
+packets: ## ten thousand random packets of up to 200 KB by each framing
+	go test ./coserver -run '^TestRandomPackets$$' -count=$(COUNT) -v -packets 10000
 
 soak: ## the simulations with random seeds for SOAK each, and handlers of all kinds on real sockets; a failure names its seed
 	go test ./loop -run '^TestSimulation$$' -count=1 -timeout 0 -v -soak $(SOAK)

@@ -57,7 +57,7 @@ func newGenerator(o *LoadOptions, addr netip.AddrPort) (*generator, error) {
 		events: make([]poller.Event, 256),
 		buf:    make([]byte, min(o.Size*o.Pipeline+1, sys.MaxTransfer)),
 	}
-	all := patterns(o.Size, o.Pipeline, o.Lines)
+	all := patterns(o.Size, o.Pipeline, o.Lines, o.Framed)
 	for i := range g.conns {
 		g.conns[i] = conn{fd: -1, batch: all[i%len(all)]}
 	}

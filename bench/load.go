@@ -30,6 +30,7 @@ type LoadOptions struct {
 	Size     int    // bytes of a message; of a line, with its newline
 	Pipeline int    // messages of a batch
 	Lines    bool   // messages are lines
+	Framed   bool   // messages begin with 4 bytes, big endian, that say how many follow
 
 	Settle time.Duration // pause between connecting and traffic
 	Warmup time.Duration // traffic that is not counted
@@ -51,6 +52,10 @@ func (o *LoadOptions) validate() error {
 		return fmt.Errorf("size: %d is less than 1", o.Size)
 	case o.Lines && o.Size < 2:
 		return errors.New("size: a line has at least 2 bytes, its newline included")
+	case o.Framed && o.Size < frameHeader:
+		return fmt.Errorf("size: a message has at least the %d bytes of its header", frameHeader)
+	case o.Framed && o.Lines:
+		return errors.New("framed: messages are lines or have a header, not both")
 	case o.Pipeline < 1:
 		return fmt.Errorf("pipeline: %d is less than 1", o.Pipeline)
 	case o.Size > maxBatch/o.Pipeline:

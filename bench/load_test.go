@@ -72,11 +72,13 @@ func TestLoadMeasures(t *testing.T) {
 		{"echo", server.ProtoEcho, 64, 1},
 		{"one byte", server.ProtoEcho, 1, 1},
 		{"lines", server.ProtoLine, 64, 16},
+		{"framed", server.ProtoLength, 64, 16},
 		{"more than a socket buffer takes", server.ProtoEcho, 1 << 18, 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := quickLoad(startServer(t, c.proto))
-			o.Size, o.Pipeline, o.Lines = c.size, c.pipeline, c.proto == server.ProtoLine
+			o.Size, o.Pipeline = c.size, c.pipeline
+			o.Lines, o.Framed = c.proto == server.ProtoLine, c.proto == server.ProtoLength
 			if c.size > 1<<16 {
 				o.Window = time.Second // a batch takes long
 			}
@@ -216,6 +218,8 @@ func TestLoadOptions(t *testing.T) {
 		"duration": func(o *bench.LoadOptions) { o.Window = 0 },
 		"settle":   func(o *bench.LoadOptions) { o.Settle = -1 },
 		"line":     func(o *bench.LoadOptions) { o.Lines, o.Size = true, 1 },
+		"header":   func(o *bench.LoadOptions) { o.Framed, o.Size = true, 3 },
+		"framed":   func(o *bench.LoadOptions) { o.Framed, o.Lines = true, true },
 		"over":     func(o *bench.LoadOptions) { o.Size, o.Pipeline = 1<<19, 3 },
 		"port":     func(o *bench.LoadOptions) { o.Addr = "127.0.0.1" },
 	} {

@@ -11,6 +11,8 @@ import (
 const (
 	scenarioEcho = "echo"
 	scenarioLine = "line"
+
+	scenarioLength = "length"
 )
 
 // maxLine is the longest line that the demo servers take, its newline included, in bytes.
@@ -21,10 +23,10 @@ type Options struct {
 	Engines  []string      // in the order of the table; ratios are to "net", or else to the first
 	Conns    []int         // the echo scenario runs at each of these
 	Size     int           // bytes of a message
-	Pipeline int           // messages of a batch in the line scenario
+	Pipeline int           // messages of a batch in the line and length scenarios
 	Duration time.Duration // measured time of each run
 	Rounds   int           // how often each engine runs in each scenario
-	Scenario string        // "echo" or "line"; empty means both
+	Scenario string        // "echo", "line" or "length"; empty means the first two
 
 	// Command says how to start a server of that engine and protocol: see StartChild.
 	Command func(engine, proto string) (program string, args []string)
@@ -50,9 +52,9 @@ func (o *Options) Validate() error {
 		return errors.New("conns: none")
 	case o.Rounds < 1:
 		return fmt.Errorf("rounds: %d is less than 1", o.Rounds)
-	case !slices.Contains([]string{"", scenarioEcho, scenarioLine}, o.Scenario):
-		return fmt.Errorf("scenario: unknown scenario %q (there are: %s, %s)", o.Scenario, scenarioEcho, scenarioLine)
-	case o.Scenario != scenarioEcho && o.Size > maxLine:
+	case !slices.Contains([]string{"", scenarioEcho, scenarioLine, scenarioLength}, o.Scenario):
+		return fmt.Errorf("scenario: unknown scenario %q (there are: %s, %s, %s)", o.Scenario, scenarioEcho, scenarioLine, scenarioLength)
+	case (o.Scenario == "" || o.Scenario == scenarioLine) && o.Size > maxLine:
 		return fmt.Errorf("size: a line of %d bytes is over %d", o.Size, maxLine)
 	}
 	for i, engine := range o.Engines {
@@ -87,6 +89,7 @@ func (o *Options) load(s Scenario) LoadOptions {
 		Size:     s.Size,
 		Pipeline: s.Pipeline,
 		Lines:    s.Name == scenarioLine,
+		Framed:   s.Name == scenarioLength,
 		Settle:   min(o.Duration/8, 250*time.Millisecond),
 		Warmup:   min(o.Duration/4, time.Second),
 		Window:   o.Duration,

@@ -144,6 +144,8 @@ func TestScenarios(t *testing.T) {
 	o.Conns, o.Scenario = []int{7}, scenarioLine
 	require.Equal(t, []Scenario{{"line", 7, 64, 16}}, o.scenarios())
 	require.Equal(t, "line, 7 connections, 64 B, 16 messages a batch", o.scenarios()[0].String())
+	o.Scenario = scenarioLength
+	require.Equal(t, []Scenario{{"length", 7, 64, 16}}, o.scenarios())
 }
 
 func TestProgressIsSparse(t *testing.T) {
@@ -164,7 +166,7 @@ func TestProgressIsSparse(t *testing.T) {
 }
 
 func TestPatternsDiffer(t *testing.T) {
-	all := patterns(4, 3, true)
+	all := patterns(4, 3, true, false)
 	for i, batch := range all {
 		require.Len(t, batch, 12)
 		require.Equal(t, 3, bytes.Count(batch, []byte("\n")))

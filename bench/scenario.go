@@ -7,7 +7,7 @@ import (
 
 // Scenario is one kind of load that all engines are put under.
 type Scenario struct {
-	Name     string `json:"name"` // "echo" or "line", which is also the protocol
+	Name     string `json:"name"` // "echo", "line" or "length", which is also the protocol
 	Conns    int    `json:"conns"`
 	Size     int    `json:"size_bytes"`
 	Pipeline int    `json:"pipeline"`
@@ -31,16 +31,20 @@ func plural(n int, what string) string {
 // pipelinedConns is how many connections the pipelined scenario has, unless all others have fewer.
 const pipelinedConns = 100
 
-// scenarios are echo at every number of connections, and pipelined lines at one.
+// scenarios are echo at every number of connections, and pipelined lines at one; or messages with a length, if these are asked for.
 func (o *Options) scenarios() []Scenario {
 	var all []Scenario
-	if o.Scenario != scenarioLine {
+	if o.Scenario == "" || o.Scenario == scenarioEcho {
 		for _, conns := range o.Conns {
 			all = append(all, Scenario{scenarioEcho, conns, o.Size, 1})
 		}
 	}
 	if o.Scenario != scenarioEcho {
-		all = append(all, Scenario{scenarioLine, min(pipelinedConns, slices.Max(o.Conns)), o.Size, o.Pipeline})
+		name := scenarioLine
+		if o.Scenario != "" {
+			name = o.Scenario
+		}
+		all = append(all, Scenario{name, min(pipelinedConns, slices.Max(o.Conns)), o.Size, o.Pipeline})
 	}
 	return all
 }

@@ -17,4 +17,6 @@
 // Connect, receive, send and close happen in the order in which the handler has them: no callback can overtake another.
 // A handler that waits in a call on a Conn holds up nothing. It is a coroutine that the reactor of its core resumes;
 // see [Carrier] for what else it may do.
+//
+// With a [Server.Framing], of package frame, a connection's Recv and Send are about whole messages.
 package coserver

@@ -106,3 +106,6 @@ const PlaceTime = placeTime
 
 // GoOn has an engine run do, as it does to carry on with a loop.
 func GoOn(e *Engine, do func()) { e.goOn(do) }
+
+// Begun reports whether c has unread input.
+func Begun(c *Conn) bool { return c.input.begun.Load() }

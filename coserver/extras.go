@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+
+	"github.com/strand-net/strand/coserver/frame"
 )
 
 // extras are what few connections have, so that the others need not make room for it.
@@ -16,7 +18,9 @@ type extras struct {
 	computes  atomic.Int32 // how sure it is, 0 to surelyComputes, that the handler computes when it takes long
 	place     *place       // in the lane of handlers that compute, or nil; the task's own
 
-	queue *queueState // nil until something is enqueued; protected by the Conn's mu
+	queue   *queueState                   // nil until something is enqueued; protected by the Conn's mu
+	framing atomic.Pointer[frame.Framing] // of SetFraming, or nil
+	part    part                          // of a message; protected by the turn of the read side
 
 	mu     sync.Mutex
 	ctx    context.Context // nil until it is asked for

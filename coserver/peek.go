@@ -22,7 +22,7 @@ func (c *Conn) Peek(n int) ([]byte, error) {
 	}
 	err := c.expired(loop.ReadSide)
 	for err == nil && len(c.input.unread) < n {
-		err = c.more()
+		err = c.more(0)
 	}
 	var data []byte
 	if err == nil || err == io.EOF {
@@ -44,7 +44,7 @@ func (c *Conn) Discard(n int) (int, error) {
 	skipped, err := 0, c.expired(loop.ReadSide)
 	for err == nil && skipped < n {
 		if len(c.input.unread) == 0 {
-			err = c.more()
+			err = c.more(0)
 			continue
 		}
 		part := min(n-skipped, len(c.input.unread))

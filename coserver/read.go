@@ -12,9 +12,9 @@ import (
 
 // input is what has been read from the socket and not been asked for yet. Protected by the turn of the read side.
 type input struct {
-	buffer *[bufferSize]byte // lent, or nil
-	unread []byte            // part of buffer; memory of its own while the connection waits for the rest of a message
-	streak int32             // bytes that the handler has got without waiting once
+	buffer *lent  // or nil
+	unread []byte // part of buffer; or of memory of its own, while the connection waits for the rest of a message
+	streak int32  // bytes that the handler has got without waiting once
 
 	// begun says, to other goroutines too, that unread is not empty.
 	begun atomic.Bool
@@ -52,26 +52,65 @@ func (in *input) set(unread []byte) {
 	}
 }
 
-// giveBack returns the lent buffer. What is unread moves to memory of its own size.
+// smallPart is how much of a message is copied each time that more comes. A larger part has room of its own to grow in: a peer that sends
+// byte by byte must not make work for each byte by all that came before.
+const smallPart = 1 << 10
+
+// giveBack returns the lent buffer. What is unread moves to memory of its own.
 func (in *input) giveBack() {
 	if in.buffer == nil {
 		return
 	}
-	if in.unread != nil {
+	if n := len(in.unread); n > smallPart {
+		in.unread = append(make([]byte, 0, min(lendGrowth*n, bufferSize)), in.unread...)
+	} else if in.unread != nil {
 		in.unread = append([]byte(nil), in.unread...)
 	}
-	buffers.Put(in.buffer)
+	in.buffer.giveBack()
 	in.buffer = nil
 }
 
-// borrow makes sure that unread lies at the beginning of a lent buffer, and returns the free rest of it.
-func (in *input) borrow() []byte {
-	if in.buffer == nil {
-		in.buffer = buffers.Get().(*[bufferSize]byte)
+// park is giveBack before a wait: unless what is unread takes so much of the buffer that it is no waste.
+func (in *input) park() {
+	if in.buffer != nil && lendGrowth*len(in.unread) < len(in.buffer.bytes) {
+		in.giveBack()
 	}
-	n := copy(in.buffer[:], in.unread)
-	in.unread = in.buffer[:n]
-	return in.buffer[n:]
+}
+
+// room makes room behind what is unread and returns it. end is where the message ends that is unread in part, or 0 if that is not known:
+// of one that is larger than bufferSize nothing more is read. A length is only what a peer says, so there is never more room than
+// three times what has come, but for bufferSize.
+func (in *input) room(end int) []byte {
+	n := len(in.unread)
+	size := 0 // of another buffer
+	switch b := in.buffer; {
+	case b == nil && n > smallPart && n < cap(in.unread):
+		return in.unread[n:cap(in.unread)]
+	case n < bufferSize:
+		if b == nil || len(b.bytes) != bufferSize {
+			size = bufferSize
+		}
+	case b == nil || n == len(b.bytes):
+		if size = lendGrowth * n; end > 0 {
+			size = min(size, end)
+		}
+	}
+	before := in.buffer
+	if size > 0 {
+		in.buffer = lend(size)
+	}
+	bytes := in.buffer.bytes
+	if size > 0 || cap(in.unread) != cap(bytes) { // or it is at the beginning already
+		copy(bytes, in.unread)
+		in.unread = bytes[:n]
+	}
+	if size > 0 && before != nil {
+		before.giveBack()
+	}
+	if end > bufferSize {
+		bytes = bytes[:min(len(bytes), end)]
+	}
+	return bytes[n:]
 }
 
 // Read reads up to len(p) bytes into p, waiting until there is at least one. It fails with io.EOF when the peer has
@@ -134,7 +173,7 @@ func (c *Conn) receive(p []byte, known bool) (int, error) {
 	return 0, loop.ErrNotReady
 }
 
-// Next waits until there is input and returns all that has come, up to 64 KiB: without copying it, and without a buffer of
+// Next waits until there is input and returns all that has come, up to 64 KiB, or what a Recv that failed has left: without copying it, and without a buffer of
 // the connection's own while it waits. The slice is valid until the next call that reads. Errors are those of Read.
 func (c *Conn) Next() ([]byte, error) {
 	if err := c.lock(loop.ReadSide); err != nil {
@@ -142,7 +181,7 @@ func (c *Conn) Next() ([]byte, error) {
 	}
 	err := c.expired(loop.ReadSide)
 	if err == nil && len(c.input.unread) == 0 {
-		err = c.more()
+		err = c.more(0)
 	}
 	var data []byte
 	if err == nil {
@@ -183,10 +222,10 @@ func (c *Conn) readSlice(delim byte) ([]byte, error) {
 		}
 		scanned = len(in.unread)
 		var err error
-		if scanned == bufferSize {
+		if scanned >= bufferSize {
 			err = bufio.ErrBufferFull
 		} else {
-			err = c.more()
+			err = c.more(0)
 		}
 		if err == io.EOF || err == bufio.ErrBufferFull {
 			data := in.unread
@@ -199,8 +238,8 @@ func (c *Conn) readSlice(delim byte) ([]byte, error) {
 	}
 }
 
-// more adds to the unread input, waiting if need be.
-func (c *Conn) more() error {
+// more adds to the unread input, waiting if need be. end is as for room.
+func (c *Conn) more(end int) error {
 	in := &c.input
 	if err := c.turnToSocket(); err != nil {
 		return err
@@ -208,21 +247,21 @@ func (c *Conn) more() error {
 	for known := false; ; {
 		known = known || c.sock.Take(loop.ReadSide)
 		if known || c.secure != nil { // which may have something without the socket
-			room := in.borrow()
+			room := in.room(end)
 			n, err := c.receive(room, known)
 			if c.closed.Load() {
 				return net.ErrClosed // what came before may have been dropped
 			}
 			if n > 0 {
-				in.streak += int32(n)
-				in.set(in.buffer[:len(in.unread)+n])
+				in.streak += c.spent(n, len(room))
+				in.set(in.unread[:len(in.unread)+n])
 				return nil
 			}
 			if err != loop.ErrNotReady {
 				return err
 			}
 		}
-		in.giveBack()
+		in.park()
 		in.streak = 0
 		var err error
 		if known, err = c.wait(loop.ReadSide); err != nil {

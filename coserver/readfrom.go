@@ -51,12 +51,12 @@ type file interface {
 
 // copyFrom copies through a lent buffer. It may wait in r while it has the buffer.
 func (c *Conn) copyFrom(r io.Reader) (total int64, err error) {
-	buffer := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buffer)
+	buffer := lend(bufferSize)
+	defer buffer.giveBack()
 	for {
-		n, readErr := r.Read(buffer[:])
+		n, readErr := r.Read(buffer.bytes)
 		if n > 0 {
-			n, err := c.Write(buffer[:n])
+			n, err := c.Write(buffer.bytes[:n])
 			total += int64(n)
 			if err != nil {
 				return total, err

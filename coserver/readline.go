@@ -52,7 +52,7 @@ func (c *Conn) readLine(max int) ([]byte, error) {
 			in.set(in.unread[max:])
 			return line, bufio.ErrBufferFull
 		}
-		if err := c.more(); err == io.EOF && scanned > 0 {
+		if err := c.more(0); err == io.EOF && scanned > 0 {
 			line := in.unread
 			if len(line) > max { // the \r after it was none of an end
 				in.set(line[max:])

@@ -29,7 +29,7 @@ func (c *Conn) readv(bufs [][]byte) (total int64, err error) {
 	if len(in.unread) > 0 {
 		err = c.take()
 	} else {
-		err = c.more()
+		err = c.more(0)
 	}
 	if err != nil {
 		return 0, err
@@ -67,7 +67,7 @@ func (c *Conn) ReadFullv(bufs [][]byte) (int64, error) {
 	for _, buf := range bufs {
 		for err == nil && len(buf) > 0 {
 			if len(c.input.unread) == 0 && len(buf) < bulkSize {
-				err = c.more() // with what is for the buffers that follow
+				err = c.more(0) // with what is for the buffers that follow
 				continue
 			}
 			var n int

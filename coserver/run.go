@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/strand-net/strand/coserver/frame"
 	"github.com/strand-net/strand/loop"
 )
 
@@ -18,7 +19,8 @@ type run struct {
 	observer *Observer // or nil
 	limits   limits
 	timeouts timeouts
-	timed    bool // timeouts are set
+	timed    bool          // timeouts are set
+	framing  frame.Framing // or nil
 
 	draining atomic.Uint32 // drainNone, or it is shutting down
 	pace     pace
@@ -57,7 +59,7 @@ func newRun(s *Server) (*run, error) {
 		}
 		r.engine, r.ownsEngine = engine, true
 	}
-	r.observer = s.Observer
+	r.observer, r.framing = s.Observer, s.Framing
 	r.ctx, r.tell = context.WithCancelCause(context.Background())
 	r.pace.learns = s.Carrier == Auto
 	r.pace.period = int64(r.engine.monitor.period)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/strand-net/strand/coserver/frame"
 	"github.com/strand-net/strand/loop"
 )
 
@@ -59,6 +60,10 @@ type Server struct {
 
 	// Carrier says what runs the handlers.
 	Carrier Carrier
+
+	// Framing says where messages begin and end, for Recv and Send on its connections; SetFraming changes it for one of them. nil
+	// means that they have none of their own.
+	Framing frame.Framing
 
 	// TLSConfig makes the server one of TLS: the handler gets a connection whose handshake is done. It needs a certificate.
 	// An application protocol that the handshake has agreed upon (NextProtos) is in [Conn.TLS]. A handshake that fails is
@@ -183,6 +188,11 @@ func (s *Server) validate() error {
 	}
 	if s.TLSConfig != nil && !hasCertificate(s.TLSConfig) {
 		errs = append(errs, errors.New("coserver: Server.TLSConfig has no certificate"))
+	}
+	if s.Framing != nil {
+		if err := s.Framing.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("coserver: Server.Framing: %w", err))
+		}
 	}
 	errs = append(errs, s.validateLimits()...)
 	return errors.Join(append(errs, s.validateQueues()...)...)

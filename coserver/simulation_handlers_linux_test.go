@@ -40,7 +40,7 @@ type client struct {
 // frameSize is that of a message of another goroutine. Its bytes have their highest bit set, those of the handlers have not.
 const frameSize = 7
 
-func frame(writer, number int) []byte {
+func numbered(writer, number int) []byte {
 	f := []byte{0xc0 | byte(writer)}
 	for i := range frameSize - 1 {
 		f = append(f, 0x80|byte(number>>(5*i))&0x1f)
@@ -65,7 +65,7 @@ func (c *client) take(p []byte) {
 			continue
 		}
 		w := int(c.part[0] & 0x1f)
-		if w >= writers || string(c.part) != string(frame(w, c.frames[w])) {
+		if w >= writers || string(c.part) != string(numbered(w, c.frames[w])) {
 			c.m.Fatalf("client %d: frame % x of writer %d is not number %d", c.Number, c.part, w, c.frames[w])
 		}
 		c.frames[w]++

@@ -347,7 +347,7 @@ func (m *simulated) writeFrames(c *client, conn *coserver.Conn) {
 	m.spawn(func() {
 		defer c.writing[w].Store(false)
 		for i := range count {
-			f := frame(w, int(c.begun[w].Add(1))-1)
+			f := numbered(w, int(c.begun[w].Add(1))-1)
 			n := 0
 			var err error
 			queues := calls&(1<<i) != 0

@@ -40,12 +40,9 @@ func (c *Conn) write(p []byte) (int, error) {
 	if out.err != nil {
 		return 0, out.err
 	}
-	if int(out.size)+len(p) <= gatherSize && c.input.begun.Load() && c.task.isCaller() {
+	if int(out.size)+len(p) <= gatherSize && c.mayGather() {
 		out.gather(p)
-		// After it has been gathered: so either this sees that the loop has been taken over, or who takes it over sees it.
-		if !c.task.onLoop() && !out.watched.Swap(true) {
-			c.run.engine.monitor.watch(c)
-		}
+		c.watchGathered()
 		return len(p), nil
 	}
 	if out.size == 0 {
@@ -67,11 +64,27 @@ func (c *Conn) write(p []byte) (int, error) {
 	return n, err
 }
 
-func (o *output) gather(p []byte) {
+// mayGather reports whether what the caller writes may wait: it is the handler, and has unread input at hand.
+func (c *Conn) mayGather() bool { return c.input.begun.Load() && c.task.isCaller() }
+
+// watchGathered is what comes after something has been gathered: so either this sees that the loop has been taken over, or who takes it
+// over sees it.
+func (c *Conn) watchGathered() {
+	if !c.task.onLoop() && !c.output.watched.Swap(true) {
+		c.run.engine.monitor.watch(c)
+	}
+}
+
+// open makes sure that there is a buffer to gather in.
+func (o *output) open() {
 	if o.buffer == nil {
 		o.buffer = gatherBuffers.Get().(*[gatherSize]byte)
 		o.gathered.Store(true)
 	}
+}
+
+func (o *output) gather(p []byte) {
+	o.open()
 	o.size += int32(copy(o.buffer[o.size:], p))
 }
 

@@ -42,6 +42,8 @@ func listenCoserver(o Options) (Server, error) {
 	switch o.Proto {
 	case ProtoLine:
 		s.server.Handler = coLine
+	case ProtoLength:
+		s.server.Handler, s.server.Framing = coLength, lengthFraming()
 	case ProtoBlock:
 		s.server.Handler = s.blocking.coEcho
 	}

@@ -40,6 +40,8 @@ func listenNet(o Options) (Server, error) {
 	switch o.Proto {
 	case ProtoLine:
 		s.handler = always(netLine)
+	case ProtoLength:
+		s.handler = always(netLength)
 	case ProtoBlock:
 		s.handler = s.blocking.netHandler
 	}

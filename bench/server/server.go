@@ -26,7 +26,9 @@ const (
 const (
 	ProtoEcho = "echo" // every byte comes back
 	ProtoLine = "line" // every line comes back as soon as its newline has arrived, one Write for each
-	ProtoHTTP = "http" // net/http: GET /, POST /echo and GET /bytes?n=N; not with engine loop
+	// ProtoLength is messages with 4 bytes, big endian, before each that say how many follow: each comes back. Not with engine loop.
+	ProtoLength = "length"
+	ProtoHTTP   = "http" // net/http: GET /, POST /echo and GET /bytes?n=N; not with engine loop
 
 	// ProtoBlock is echo with handlers that block before they answer; not with engine loop.
 	ProtoBlock = "block"
@@ -102,7 +104,7 @@ var engines = map[string]func(Options) (Server, error){
 func Engines() []string { return []string{EngineNet, EngineCoserver, EngineLoop} }
 
 // Protos returns the names of the protocols.
-func Protos() []string { return []string{ProtoEcho, ProtoLine, ProtoHTTP, ProtoBlock} }
+func Protos() []string { return []string{ProtoEcho, ProtoLine, ProtoLength, ProtoHTTP, ProtoBlock} }
 
 // Listen validates o and binds. Connections are served once Serve runs.
 func Listen(o Options) (Server, error) {
@@ -124,7 +126,7 @@ func (o Options) Validate() error {
 		return fmt.Errorf("engine: unknown engine %q (there are: %s, %s, %s)", o.Engine, EngineNet, EngineCoserver, EngineLoop)
 	case !slices.Contains(Protos(), o.Proto):
 		return fmt.Errorf("proto: unknown protocol %q (there are: %s)", o.Proto, strings.Join(Protos(), ", "))
-	case o.Proto == ProtoHTTP && o.Engine == EngineLoop:
+	case (o.Proto == ProtoHTTP || o.Proto == ProtoLength) && o.Engine == EngineLoop:
 		return fmt.Errorf("proto: engine %s does not speak %s", o.Engine, o.Proto)
 	case o.Proto == ProtoBlock && o.Engine == EngineLoop:
 		return fmt.Errorf("proto: engine %s does not speak %s: its callbacks must not block", o.Engine, o.Proto)

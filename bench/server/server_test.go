@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"io"
 	"net"
 	"strings"
@@ -34,7 +35,7 @@ func start(t *testing.T, o server.Options) (srv server.Server, served <-chan err
 // onEveryEngine runs test with a server of each engine that is built in; served has what Serve returned.
 func onEveryEngine(t *testing.T, proto string, test func(t *testing.T, srv server.Server, served <-chan error)) {
 	for _, engine := range server.Engines() {
-		if proto == server.ProtoHTTP && engine == server.EngineLoop {
+		if (proto == server.ProtoHTTP || proto == server.ProtoLength) && engine == server.EngineLoop {
 			continue // Validate refuses it: TestValidate
 		}
 		t.Run(engine, func(t *testing.T) {
@@ -99,6 +100,36 @@ func TestLine(t *testing.T) {
 		_, _ = io.WriteString(conn, strings.Repeat("x", 1<<20)) // may be cut short
 		_, err = reader.ReadByte()
 		require.Error(t, err, "a line that is too long ends the connection")
+	})
+}
+
+// Messages come back as they are, also many at once and large ones. One that is too large ends its connection.
+func TestLength(t *testing.T) {
+	onEveryEngine(t, server.ProtoLength, func(t *testing.T, srv server.Server, _ <-chan error) {
+		conn := dial(t, srv)
+		message := func(n int) string {
+			return string(binary.BigEndian.AppendUint32(nil, uint32(n))) + strings.Repeat("m", n)
+		}
+		exchange(t, conn, message(5))
+		exchange(t, conn, strings.Repeat(message(0)+message(100)+message(3000), 50))
+		exchange(t, conn, message(server.MaxLine-4)+message(server.MaxLine-3)+message(server.MaxLine))
+
+		large := message(4) + message(server.MaxMessage) + message(1)
+		sent := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(conn, large)
+			sent <- err
+		}()
+		back := make([]byte, len(large))
+		_, err := io.ReadFull(conn, back)
+		require.NoError(t, err)
+		require.True(t, string(back) == large)
+		require.NoError(t, <-sent)
+
+		_, err = io.WriteString(conn, message(7)+string(binary.BigEndian.AppendUint32(nil, server.MaxMessage+1)))
+		require.NoError(t, err)
+		rest, _ := io.ReadAll(conn)
+		require.Equal(t, message(7), string(rest))
 	})
 }
 
@@ -202,12 +233,15 @@ func TestValidate(t *testing.T) {
 	require.NoError(t, good.Validate())
 	block := server.Block{Kind: server.BlockSleep, For: time.Millisecond}
 	for want, change := range map[string]func(*server.Options){
-		`engine: unknown engine "nginx"`:         func(o *server.Options) { o.Engine = "nginx" },
-		`proto: unknown protocol "gopher"`:       func(o *server.Options) { o.Proto = "gopher" },
-		"addr: address localhost: missing port":  func(o *server.Options) { o.Addr = "localhost" },
-		"loops: -1 is negative":                  func(o *server.Options) { o.Loops = -1 },
-		"loops: engine net has no event loops":   func(o *server.Options) { o.Loops = 2 },
-		"carrier: engine net has no carriers":    func(o *server.Options) { o.Carrier = server.CarrierInline },
+		`engine: unknown engine "nginx"`:        func(o *server.Options) { o.Engine = "nginx" },
+		`proto: unknown protocol "gopher"`:      func(o *server.Options) { o.Proto = "gopher" },
+		"addr: address localhost: missing port": func(o *server.Options) { o.Addr = "localhost" },
+		"loops: -1 is negative":                 func(o *server.Options) { o.Loops = -1 },
+		"loops: engine net has no event loops":  func(o *server.Options) { o.Loops = 2 },
+		"carrier: engine net has no carriers":   func(o *server.Options) { o.Carrier = server.CarrierInline },
+		"proto: engine loop does not speak length": func(o *server.Options) {
+			o.Engine, o.Proto = server.EngineLoop, server.ProtoLength
+		},
 		"proto: engine loop does not speak http": func(o *server.Options) { o.Engine, o.Proto = server.EngineLoop, server.ProtoHTTP },
 		"carrier: net/http runs its handlers itself": func(o *server.Options) {
 			o.Engine, o.Proto, o.Carrier = server.EngineCoserver, server.ProtoHTTP, server.CarrierChannel

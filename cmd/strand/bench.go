@@ -18,7 +18,7 @@ type benchCommand struct {
 	Conns    []int         `default:"1,100,1000" help:"Numbers of connections to run echo at. Pipelined lines run at 100, or the highest of these." placeholder:"N,..."`
 	Size     int           `default:"64" help:"Size of a message in bytes." placeholder:"BYTES"`
 	Pipeline int           `default:"16" help:"Messages of a batch in the pipelined scenario." placeholder:"N"`
-	Scenario string        `help:"Run only this scenario: echo or line." placeholder:"NAME"`
+	Scenario string        `help:"Run only this scenario: echo, line, or length (messages after their length; not with engine loop, and only if asked for)." placeholder:"NAME"`
 	Duration time.Duration `default:"1s" help:"Measured time of each run."`
 	Rounds   int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
 	Quick    bool          `help:"One short round: shows that everything works, measures little."`
@@ -56,7 +56,11 @@ func (c *benchCommand) Run() error {
 // options checks all that can be checked before anything is started.
 func (c *benchCommand) options() (bench.Options, error) {
 	if len(c.Engines) == 0 {
-		c.Engines = server.Engines()
+		for _, engine := range server.Engines() {
+			if c.Scenario != server.ProtoLength || engine != server.EngineLoop {
+				c.Engines = append(c.Engines, engine)
+			}
+		}
 	}
 	if c.Quick {
 		c.Duration, c.Rounds = 400*time.Millisecond, 1
@@ -71,7 +75,7 @@ func (c *benchCommand) options() (bench.Options, error) {
 		Scenario: c.Scenario,
 	}
 	for _, engine := range c.Engines {
-		for _, proto := range []string{server.ProtoEcho, server.ProtoLine} {
+		for _, proto := range c.protos() {
 			if err := serverOptions(engine, proto).Validate(); err != nil {
 				return o, err
 			}
@@ -94,6 +98,14 @@ func (c *benchCommand) options() (bench.Options, error) {
 		return self, []string{"serve", "--until-eof", "--engine", s.Engine, "--proto", s.Proto, "--addr", s.Addr}
 	}
 	return o, nil
+}
+
+// protos are those that the servers have to speak.
+func (c *benchCommand) protos() []string {
+	if c.Scenario == server.ProtoLength {
+		return []string{server.ProtoLength}
+	}
+	return []string{server.ProtoEcho, server.ProtoLine}
 }
 
 func serverOptions(engine, proto string) server.Options {
