@@ -38,7 +38,7 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 
 // Nor does a sleep that nobody can cancel, of a handler that its loop carries.
 func TestSleepDoesNotAllocate(t *testing.T) {
-	c := dial(t, start(t, &coserver.Server{Handler: func(c *coserver.Conn) error {
+	c := dial(t, start(t, &coserver.Server{Carrier: coserver.Inline, Handler: func(c *coserver.Conn) error {
 		for {
 			data, err := c.Next()
 			if err != nil {

@@ -31,7 +31,18 @@ func lend(size int) *lent {
 	if l, ok := lenders[class].Get().(*lent); ok {
 		return l
 	}
+	if class == 0 {
+		l := new(lentSmall)
+		l.bytes = l.memory[:]
+		return &l.lent
+	}
 	return &lent{make([]byte, have), class}
+}
+
+// lentSmall is a lent of the first class, in one piece.
+type lentSmall struct {
+	lent
+	memory [bufferSize]byte
 }
 
 func (l *lent) giveBack() {

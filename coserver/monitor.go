@@ -29,6 +29,7 @@ type monitor struct {
 
 	mu       sync.Mutex
 	gathered []*Conn // by handlers that are apart, since the last look
+	spare    []*Conn // room for the next; the monitor's own
 }
 
 const (
@@ -39,6 +40,9 @@ const (
 	// then, and is quick about it, would otherwise pay more for the looks than for what it does: on an idle processor a goroutine
 	// that a timer wakes costs some ten times what it does.
 	longestRest = 8
+
+	// keptGathered is for how many connections there stays room: a burst must not hold its memory for ever.
+	keptGathered = 1024
 
 	// idleLooks is how many times in a row the monitor finds nothing before it sleeps. To be woken costs as much as two looks.
 	idleLooks = 16
@@ -195,11 +199,14 @@ func (m *monitor) compare(r *reactor, last sight, next *sight, elapsed time.Dura
 func (m *monitor) sendGathered() bool {
 	m.mu.Lock()
 	conns := m.gathered
-	m.gathered = nil
+	m.gathered, m.spare = m.spare, nil
 	m.mu.Unlock()
 	for _, c := range conns {
 		c.output.watched.Store(false)
 		c.sendFor()
+	}
+	if clear(conns); cap(conns) <= keptGathered {
+		m.spare = conns[:0]
 	}
 	return len(conns) > 0
 }
