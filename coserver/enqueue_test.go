@@ -524,3 +524,46 @@ func TestReadingDoesNotWaitForTheQueue(t *testing.T) {
 		require.ErrorContains(t, err, "bad record MAC")
 	})
 }
+
+// What TLS has to say because of what it reads is not enqueued by anybody: a write deadline that has passed does not close the connection
+// for it, and it goes out with what is sent next.
+func TestDeadlineWhileTLSAnswers(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		conns := make(chan *coserver.Conn, 1)
+		failed, until := make(chan error, 1), make(chan struct{})
+		engine := newEngine(t, coserver.EngineConfig{Loops: 1})
+		addr := start(t, &coserver.Server{Engine: engine, Carrier: carrier, TLSConfig: serverTLS(), Handler: func(c *coserver.Conn) error {
+			conns <- c
+			_, err := c.Next()
+			failed <- err
+			<-until
+			return nil
+		}}, "tcp")
+		defer close(until)
+		client := dial(t, addr)
+		secured := tls.Client(client, clientTLS())
+		require.NoError(t, secured.Handshake())
+		c := receive(t, conns)
+		narrow(t, c, client)
+		for full := 0; full < 3; { // until there is no room, and none comes
+			require.NoError(t, c.SetWriteDeadline(time.Now().Add(20*time.Millisecond)))
+			n, err := c.Write(make([]byte, 8<<20))
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			if full++; n > 0 {
+				full = 0
+			}
+		}
+		_, err := io.WriteString(client, "\x17\x03\x03\x00\x20 this cannot be decrypted at all......")
+		require.NoError(t, err)
+		require.ErrorContains(t, receive(t, failed), "bad record MAC")
+		tried := make(chan struct{})
+		require.True(t, coserver.LoopOf(engine, 0).Post(runner(func() { close(tried) })))
+		receive(t, tried)
+		require.NoError(t, c.SetWriteDeadline(time.Time{}))
+		flushed := make(chan error, 1)
+		go func() { flushed <- c.Flush() }()
+		_, err = io.Copy(io.Discard, secured)
+		require.ErrorContains(t, err, "bad record MAC")
+		require.NoError(t, receive(t, flushed))
+	})
+}

@@ -111,6 +111,11 @@ func (o *outbox) send() (sent int) {
 	}
 	late := o.late
 	o.late = false
+	if late && o.leaves() {
+		o.endTurn()
+		return 0
+	}
+	late = late && o.count() > 0
 	c.mu.Unlock()
 	woken := c.woken[loop.WriteSide] != byReadiness
 	c.woken[loop.WriteSide] = byReadiness
@@ -295,12 +300,22 @@ func (o *outbox) wait() bool {
 	}
 	c.mu.Lock()
 	waits := !o.disarm()
-	c.mu.Unlock()
-	if !waits {
-		c.cutLate(os.ErrDeadlineExceeded)
+	if !waits && o.leaves() {
+		o.endTurn()
+		return true
 	}
-	return waits
+	enqueued := o.count() > 0
+	c.mu.Unlock()
+	if !waits && enqueued {
+		c.cutLate(os.ErrDeadlineExceeded)
+		return false
+	}
+	return true // or it goes on with closeQueue
 }
+
+// leaves reports whether the queue, which the deadline keeps from sending, can leave what there is to the next who writes: nothing is
+// enqueued, it is TLS that has something to say. The caller must have mu.
+func (o *outbox) leaves() bool { return o.count() == 0 && !o.ending && !o.closing }
 
 // cutLate closes the connection because a write deadline, or the server's WriteTimeout, has passed while something was queued.
 func (c *Conn) cutLate(cause error) {
