@@ -979,15 +979,15 @@ func TestShutdownBetweenMessages(t *testing.T) {
 func TestTimeoutsOfMessages(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		got := make(chan error, 1)
-		addr := start(t, &coserver.Server{Carrier: carrier, Framing: length4, IdleTimeout: 20 * time.Millisecond, ReadTimeout: 30 * time.Millisecond,
-			Handler: func(c *coserver.Conn) error {
-				err := echoMessages(c)
-				got <- err
-				return err
-			}}, "tcp")
-		dial(t, addr)
+		handler := func(c *coserver.Conn) error {
+			err := echoMessages(c)
+			got <- err
+			return err
+		}
+		dial(t, start(t, &coserver.Server{Carrier: carrier, Framing: length4, IdleTimeout: 20 * time.Millisecond, Handler: handler}, "tcp"))
 		require.ErrorIs(t, receive(t, got), coserver.ErrIdleTimeout)
-		_, err := io.WriteString(dial(t, addr), "\x00\x00\x00\x05h")
+		c := dial(t, start(t, &coserver.Server{Carrier: carrier, Framing: length4, ReadTimeout: 20 * time.Millisecond, Handler: handler}, "tcp"))
+		_, err := io.WriteString(c, "\x00\x00\x00\x05h")
 		require.NoError(t, err)
 		require.ErrorIs(t, receive(t, got), coserver.ErrReadTimeout)
 	})
