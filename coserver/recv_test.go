@@ -1035,7 +1035,7 @@ func (k *greedKernel) Recv(fd int, p []byte) (int, syscall.Errno) {
 	return k.Kernel.Recv(fd, p)
 }
 
-// A header that announces much reserves nothing; a large message gets room as it comes; and that is given back after it.
+// faults.md M5: a header that announces much reserves nothing; a large message gets room as it comes; and that is given back after it.
 func TestRecvReservesNothing(t *testing.T) {
 	leak.Check(t)
 	kernel := &greedKernel{Kernel: sys.Host}
@@ -1074,7 +1074,7 @@ func TestRecvReservesNothing(t *testing.T) {
 	}
 }
 
-// A message that comes byte by byte costs no more for each byte when there are many before it.
+// faults.md M5: a message that comes byte by byte costs no more for each byte when there are many before it.
 func TestRecvByteByByte(t *testing.T) {
 	kernel, engine := counted(t)
 	const size = 30_000

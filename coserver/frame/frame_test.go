@@ -237,7 +237,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// Lengths that cannot be are found out as soon as they are read, and cost no memory.
+// faults.md M5: lengths that cannot be are found out as soon as they are read, and cost no memory.
 func TestHostileLengths(t *testing.T) {
 	const most = 1 << 30
 	for name, c := range map[string]struct {
