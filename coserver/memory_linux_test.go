@@ -236,7 +236,7 @@ func TestMonitorRestsBetweenAnswers(t *testing.T) {
 			for range answers {
 				_, err = peer.Write([]byte("a line\n"))
 				require.NoError(t, err)
-				time.Sleep(2 * period)
+				time.Sleep(2 * period) // the clock of the bubble, so exactly that
 				var line [7]byte
 				n, err := peer.Read(line[:])
 				require.NoError(t, err)

@@ -45,7 +45,7 @@ func TestCloseSendsWhatIsEnqueued(t *testing.T) {
 					_, err := peer.Write([]byte("unread input, which must not destroy anything"))
 					require.NoError(t, err)
 					require.NotZero(t, c.Queued())
-					time.Sleep(4 * time.Second)
+					time.Sleep(4 * time.Second) // of simulated time: less than the queue may linger
 					got, err := drain(peer)
 					require.Equal(t, strings.Join(parts(), ""), got)
 					require.Equal(t, io.EOF, err)
@@ -61,7 +61,7 @@ func TestCloseGivesUp(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		s := &coserver.Server{Carrier: carrier}
 		queueing(t, s, parts(), (*coserver.Conn).Close, func(c *coserver.Conn, peer *systest.Peer) {
-			time.Sleep(4900 * time.Millisecond)
+			time.Sleep(4900 * time.Millisecond) // of simulated time: just less than the queue may linger
 			synctest.Wait()
 			require.NotZero(t, c.Queued())
 			time.Sleep(200 * time.Millisecond)

@@ -227,7 +227,7 @@ func TestQueueIsObserved(t *testing.T) {
 					require.Equal(t, stats.Dropped, s.Stats().Queues.Dropped)
 
 					require.NoError(t, c.Close())
-					time.Sleep(4 * time.Second)
+					time.Sleep(4 * time.Second) // of simulated time: less than the queue may linger
 					synctest.Wait()
 					require.Empty(t, w.closed, "the queue is not over")
 					require.Equal(t, 1, s.Stats().Active)
