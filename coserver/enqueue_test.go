@@ -498,26 +498,38 @@ func TestTLSEndsAfterAQueue(t *testing.T) {
 	})
 }
 
+// readsOverTLS serves one client over TLS, with a handler that reads once, on an engine of one loop; failed gets what the read says.
+func readsOverTLS(t *testing.T, carrier coserver.Carrier) (engine *coserver.Engine, c *coserver.Conn, client net.Conn, secured *tls.Conn,
+	failed chan error) {
+	t.Helper()
+	conns, until := make(chan *coserver.Conn, 1), make(chan struct{})
+	failed = make(chan error, 1)
+	engine = newEngine(t, coserver.EngineConfig{Loops: 1})
+	addr := start(t, &coserver.Server{Engine: engine, Carrier: carrier, TLSConfig: serverTLS(), Handler: func(c *coserver.Conn) error {
+		conns <- c
+		_, err := c.Next()
+		failed <- err
+		<-until
+		return nil
+	}}, "tcp")
+	t.Cleanup(func() { close(until) })
+	client = dial(t, addr)
+	secured = tls.Client(client, clientTLS())
+	require.NoError(t, secured.Handshake())
+	c = receive(t, conns)
+	narrow(t, c, client)
+	return engine, c, client, secured, failed
+}
+
+// undecipherable is a record of TLS that is answered by an alert.
+const undecipherable = "\x17\x03\x03\x00\x20 this cannot be decrypted at all......"
+
 // A handler that reads does not wait for the queue, also if TLS has something to say because of what it reads.
 func TestReadingDoesNotWaitForTheQueue(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
-		conns := make(chan *coserver.Conn, 1)
-		failed, until := make(chan error, 1), make(chan struct{})
-		addr := start(t, &coserver.Server{Carrier: carrier, TLSConfig: serverTLS(), Handler: func(c *coserver.Conn) error {
-			conns <- c
-			_, err := c.Next()
-			failed <- err
-			<-until
-			return nil
-		}}, "tcp")
-		defer close(until)
-		client := dial(t, addr)
-		secured := tls.Client(client, clientTLS())
-		require.NoError(t, secured.Handshake())
-		c := receive(t, conns)
-		narrow(t, c, client)
+		_, c, client, secured, failed := readsOverTLS(t, carrier)
 		stall(t, c, make([]byte, 10_000))
-		_, err := io.WriteString(client, "\x17\x03\x03\x00\x20 this cannot be decrypted at all......")
+		_, err := io.WriteString(client, undecipherable)
 		require.NoError(t, err)
 		require.ErrorContains(t, receive(t, failed), "bad record MAC")
 		_, err = io.Copy(io.Discard, secured) // the alert comes behind what was queued
@@ -529,22 +541,7 @@ func TestReadingDoesNotWaitForTheQueue(t *testing.T) {
 // for it, and it goes out with what is sent next.
 func TestDeadlineWhileTLSAnswers(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
-		conns := make(chan *coserver.Conn, 1)
-		failed, until := make(chan error, 1), make(chan struct{})
-		engine := newEngine(t, coserver.EngineConfig{Loops: 1})
-		addr := start(t, &coserver.Server{Engine: engine, Carrier: carrier, TLSConfig: serverTLS(), Handler: func(c *coserver.Conn) error {
-			conns <- c
-			_, err := c.Next()
-			failed <- err
-			<-until
-			return nil
-		}}, "tcp")
-		defer close(until)
-		client := dial(t, addr)
-		secured := tls.Client(client, clientTLS())
-		require.NoError(t, secured.Handshake())
-		c := receive(t, conns)
-		narrow(t, c, client)
+		engine, c, client, secured, failed := readsOverTLS(t, carrier)
 		for full := 0; full < 3; { // until there is no room, and none comes
 			require.NoError(t, c.SetWriteDeadline(time.Now().Add(20*time.Millisecond)))
 			n, err := c.Write(make([]byte, 8<<20))
@@ -553,10 +550,10 @@ func TestDeadlineWhileTLSAnswers(t *testing.T) {
 				full = 0
 			}
 		}
-		_, err := io.WriteString(client, "\x17\x03\x03\x00\x20 this cannot be decrypted at all......")
+		_, err := io.WriteString(client, undecipherable)
 		require.NoError(t, err)
 		require.ErrorContains(t, receive(t, failed), "bad record MAC")
-		tried := make(chan struct{})
+		tried := make(chan struct{}) // by the queue, which comes first
 		require.True(t, coserver.LoopOf(engine, 0).Post(runner(func() { close(tried) })))
 		receive(t, tried)
 		require.NoError(t, c.SetWriteDeadline(time.Time{}))
