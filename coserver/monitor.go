@@ -38,7 +38,7 @@ const (
 
 	// longestRest is how many periods pass at most between two looks while they find nothing. A server that has something to do now and
 	// then, and is quick about it, would otherwise pay more for the looks than for what it does: on an idle processor a goroutine
-	// that a timer wakes costs some ten times what it does.
+	// that a timer wakes costs far more than what it does.
 	longestRest = 8
 
 	// keptGathered is for how many connections there stays room: a burst must not hold its memory for ever.
