@@ -84,7 +84,17 @@ type Interval struct {
 	Conns    int     `json:"connections"`
 	InFlight int     `json:"in_flight"`
 
+	// Latency is the histogram of this second in its compressed form (Histogram.Compress), so that what shards of a run took can be put
+	// together. A run of one shard does without.
+	Latency string `json:"latency_hdr,omitempty"`
+
 	Server *Sample `json:"server,omitempty"`
+}
+
+// SetLatency sets the percentiles and the maximum to those of h.
+func (i *Interval) SetLatency(h *Histogram) {
+	s := h.Summary()
+	i.P50, i.P90, i.P99, i.P999, i.Max = s.P50, s.P90, s.P99, s.P999, s.Max
 }
 
 // Operation is what one kind of exchange took. In a closed loop the planned start is the start, and Lag is empty.
