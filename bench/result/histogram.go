@@ -81,7 +81,8 @@ func (p parameters) String() string {
 	return fmt.Sprintf("%d ns to %d ns with %d digits", p.lowest, p.highest, p.digits)
 }
 
-// Summary is what people want to know of a histogram. Latencies are in nanoseconds, and as exact as the histogram: to three digits.
+// Summary is what people want to know of a histogram. Latencies are in nanoseconds, and as exact as the histogram: to three digits,
+// or half a microsecond.
 type Summary struct {
 	Count int64   `json:"count"`
 	Min   int64   `json:"min_ns"`

@@ -22,6 +22,7 @@ type Run struct {
 	Shard         Shard             `json:"shard"`
 	Tags          map[string]string `json:"tags,omitempty"`
 	Machine       Machine           `json:"machine"`
+	Machines      []Machine         `json:"machines,omitempty"` // all, of a run whose shards ran on several
 
 	Target     float64               `json:"target_per_s,omitempty"` // planned operations a second; 0 if the loop was closed
 	Connect    Connect               `json:"connect"`
@@ -130,4 +131,5 @@ type Objective struct {
 	Expression string  `json:"expression"` // as it was given: "p99<5ms"
 	Value      float64 `json:"value"`      // what its left side came to, in the unit of the right one
 	OK         bool    `json:"ok"`
+	Reason     string  `json:"reason,omitempty"` // why the value is not known, and the objective not kept
 }
