@@ -202,7 +202,7 @@ const rows = 24
 
 // Table is the chart in numbers: what x is, then each line of the legend.
 func (c *chart) Table() tableView {
-	view := tableView{Head: []string{"Time"}}
+	view := tableView{Head: []string{"Time"}, Words: 1}
 	if c.Kind == kindPercentile {
 		view.Head[0] = "Percentile"
 	}
@@ -229,17 +229,17 @@ func (c *chart) Table() tableView {
 		if c.Kind == kindPercentile && !telling(longest[i]) {
 			continue
 		}
-		row := []string{c.formatX(longest[i])}
+		row := cells(c.formatX(longest[i]))
 		for _, l := range first {
-			row = append(row, c.cell(l, longest[i]))
+			row = append(row, cell{Text: c.at(l, longest[i])})
 		}
 		view.Rows = append(view.Rows, row)
 	}
 	return view
 }
 
-// cell is the last value of the line that is not after x. Intervals of several runs do not begin at the same moment.
-func (c *chart) cell(l *line, x float64) string {
+// at is the last value of the line that is not after x. Intervals of several runs do not begin at the same moment.
+func (c *chart) at(l *line, x float64) string {
 	at, found := slices.BinarySearch(l.x, x)
 	if !found {
 		at--

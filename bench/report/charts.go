@@ -89,11 +89,7 @@ func percentileCharts(groups []*group) []*chart {
 		for k, kind := range kinds {
 			each := &chart{ID: fmt.Sprintf("%s-%d", id, k), Title: kind.title + " by percentile" + suffix, Unit: unitLatency, Kind: kindPercentile, Log: true, Wide: k == 0}
 			for _, g := range groups {
-				operation := g.merged[name]
-				if operation == nil {
-					continue
-				}
-				x, y := curve(kind.of(latencies{operation.Response, operation.Service, operation.Lag}))
+				x, y := curve(kind.of(g.merged[name]))
 				each.add(g.Label, styleOf(g.Index), x, y)
 				single.add(kind.title, styleOf(k), x, y)
 			}
@@ -130,38 +126,39 @@ type series struct {
 type seriesLine struct {
 	id, title, short string // short is its name in a legend
 	value            func([]result.Interval, int) float64
+	alone            bool // it is shown of a single run only
 }
 
 var latencyLines = series{"latency-time", "Response over time", unitLatency, true, true, []seriesLine{
-	{"p50", "Median response over time", "p50", latencyOf(func(i *result.Interval) int64 { return i.P50 })},
-	{"p90", "p90 response over time", "p90", latencyOf(func(i *result.Interval) int64 { return i.P90 })},
-	{"p99", "p99 response over time", "p99", latencyOf(func(i *result.Interval) int64 { return i.P99 })},
-	{"p999", "p99.9 response over time", "p99.9", latencyOf(func(i *result.Interval) int64 { return i.P999 })},
-	{"max", "Slowest response over time", "max", latencyOf(func(i *result.Interval) int64 { return i.Max })},
+	{"p50", "Median response over time", "p50", latencyOf(func(i *result.Interval) int64 { return i.P50 }), false},
+	{"p90", "p90 response over time", "p90", latencyOf(func(i *result.Interval) int64 { return i.P90 }), true},
+	{"p99", "p99 response over time", "p99", latencyOf(func(i *result.Interval) int64 { return i.P99 }), false},
+	{"p999", "p99.9 response over time", "p99.9", latencyOf(func(i *result.Interval) int64 { return i.P999 }), false},
+	{"max", "Slowest response over time", "max", latencyOf(func(i *result.Interval) int64 { return i.Max }), false},
 }}
 
 var loadLines = series{"load", "", unitCount, false, false, []seriesLine{
-	{"connections", "Connections", "connections", func(in []result.Interval, i int) float64 { return float64(in[i].Conns) }},
-	{"in-flight", "In flight", "in flight", func(in []result.Interval, i int) float64 { return float64(in[i].InFlight) }},
-	{"errors", "Errors in each interval", "errors", func(in []result.Interval, i int) float64 { return float64(in[i].Errors) }},
+	{"connections", "Connections", "connections", func(in []result.Interval, i int) float64 { return float64(in[i].Conns) }, false},
+	{"in-flight", "In flight", "in flight", func(in []result.Interval, i int) float64 { return float64(in[i].InFlight) }, false},
+	{"errors", "Errors in each interval", "errors", func(in []result.Interval, i int) float64 { return float64(in[i].Errors) }, false},
 }}
 
 var cpuLines = series{"cpu", "CPU", unitCores, false, false, []seriesLine{
-	{"cpu-all", "CPU", "user and system", cpuOf(func(s *result.Sample) float64 { return s.CPUUser + s.CPUSystem })},
-	{"cpu-user", "CPU in user mode", "user", cpuOf(func(s *result.Sample) float64 { return s.CPUUser })},
-	{"cpu-system", "CPU in the kernel", "system", cpuOf(func(s *result.Sample) float64 { return s.CPUSystem })},
+	{"cpu-all", "CPU", "user and system", cpuOf(func(s *result.Sample) float64 { return s.CPUUser + s.CPUSystem }), false},
+	{"cpu-user", "CPU in user mode", "user", cpuOf(func(s *result.Sample) float64 { return s.CPUUser }), false},
+	{"cpu-system", "CPU in the kernel", "system", cpuOf(func(s *result.Sample) float64 { return s.CPUSystem }), false},
 }}
 
 var memoryLines = series{"memory", "Memory", unitBytes, false, false, []seriesLine{
-	{"rss", "Resident memory (RSS)", "RSS", bytesOf(func(s *result.Sample) int64 { return s.RSS })},
-	{"pss", "Proportional memory (PSS)", "PSS", bytesOf(func(s *result.Sample) int64 { return s.PSS })},
+	{"rss", "Resident memory (RSS)", "RSS", bytesOf(func(s *result.Sample) int64 { return s.RSS }), false},
+	{"pss", "Proportional memory (PSS)", "PSS", bytesOf(func(s *result.Sample) int64 { return s.PSS }), false},
 	{"heap", "Go heap", "Go heap", bytesOf(func(s *result.Sample) int64 {
 		if s.Runtime == nil {
 			return 0
 		}
 		return s.Runtime.Heap
-	})},
-	{"tcp", "TCP memory of the machine, both ends", "TCP memory of the machine", bytesOf(func(s *result.Sample) int64 { return s.TCPMemory })},
+	}), false},
+	{"tcp", "TCP memory of the machine, both ends", "TCP memory of the machine", bytesOf(func(s *result.Sample) int64 { return s.TCPMemory }), false},
 }}
 
 // latencyOf is missing where nothing ended.
@@ -223,6 +220,9 @@ func timeCharts(groups []*group, s series) []*chart {
 		charts = append(charts, &chart{ID: s.id, Title: s.title, Unit: s.unit, Kind: kindTime, Log: s.log, Wide: s.wide})
 	}
 	for k, l := range s.of {
+		if l.alone && len(groups) > 1 {
+			continue
+		}
 		c := &chart{ID: l.id, Title: l.title, Unit: s.unit, Kind: kindTime, Log: s.log}
 		for _, g := range groups {
 			for _, t := range g.timelines {
@@ -233,9 +233,12 @@ func timeCharts(groups []*group, s series) []*chart {
 				if l.id == "errors" && !slices.ContainsFunc(y, func(v float64) bool { return v != 0 }) {
 					continue // no errors need no chart
 				}
-				if together {
+				switch {
+				case together:
 					charts[0].add(l.short, styleOf(k), t.x, y)
-				} else {
+				case len(groups) == 1:
+					c.add(l.short, styleOf(0), t.x, y)
+				default:
 					c.add(g.Label, styleOf(g.Index), t.x, y)
 				}
 			}

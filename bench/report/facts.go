@@ -18,7 +18,7 @@ type fact struct{ name, value string }
 
 // facts is a table of what is known of each group, in the order in which the first of them knows it. A row whose values differ says so.
 func facts(title string, groups []*group, of func(*result.Run) []fact) tableView {
-	view := tableView{Title: title, Head: []string{""}, Labels: true}
+	view := tableView{Title: title, Head: []string{""}, Labels: true, Words: len(groups) + 1}
 	var names []string
 	values := make([]map[string][]string, len(groups))
 	for i, g := range groups {
@@ -42,12 +42,14 @@ func facts(title string, groups []*group, of func(*result.Run) []fact) tableView
 		view.Head = nil // there is nothing to tell apart
 	}
 	for _, name := range names {
-		row := []string{name}
+		row := cells(name)
 		for i := range groups {
-			row = append(row, several(values[i][name]))
+			row = append(row, cell{Text: several(values[i][name])})
+		}
+		if slices.ContainsFunc(row[1:], func(c cell) bool { return c != row[1] }) {
+			row[0].Aside = "differs"
 		}
 		view.Rows = append(view.Rows, row)
-		view.Differs = append(view.Differs, slices.ContainsFunc(row[1:], func(v string) bool { return v != row[1] }))
 	}
 	return view
 }
@@ -225,10 +227,13 @@ func serverFacts(r *result.Run) []fact {
 		return fmt.Sprintf("%s → %s → %s → %s", unitBytes.format(float64(before)), unitBytes.format(float64(idle)),
 			unitBytes.format(float64(begin)), unitBytes.format(float64(end)))
 	}
-	summary := summarize(r)
+	var cpu float64
+	for _, w := range r.Windows {
+		cpu += w.CPUUser + w.CPUSystem
+	}
 	all := []fact{
 		{"Watched", strings.TrimSuffix(fmt.Sprintf("%s (process %d)", s.Name, s.PID), " (process 0)")},
-		{"CPU in the windows", unitSeconds.format(summary.cpu)},
+		{"CPU in the windows", unitSeconds.format(cpu)},
 		{"Resident (RSS): before, idle, begin, end", size(func(s *result.Sample) int64 { return s.RSS })},
 		{"Proportional (PSS): the same", size(func(s *result.Sample) int64 { return s.PSS })},
 		{"TCP memory of the machine: the same", size(func(s *result.Sample) int64 { return s.TCPMemory })},

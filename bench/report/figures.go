@@ -26,8 +26,12 @@ type summary struct {
 	seconds, cpu                float64 // of the windows, and of the server within them
 }
 
-func summarize(r *result.Run) *summary {
-	s := &summary{Run: r, latencies: over(r)}
+func summarize(r *result.Run) (*summary, error) {
+	alone := group{runs: []*result.Run{r}}
+	if err := alone.merge(); err != nil {
+		return nil, err
+	}
+	s := &summary{Run: r, latencies: alone.all}
 	for i := range r.Windows {
 		w := &r.Windows[i]
 		s.operations += w.Operations
@@ -36,7 +40,7 @@ func summarize(r *result.Run) *summary {
 		s.seconds += w.Seconds
 		s.cpu += w.CPUUser + w.CPUSystem
 	}
-	return s
+	return s, nil
 }
 
 // rate is what was achieved, over all windows.

@@ -32,6 +32,9 @@ func (u unit) format(v float64) string {
 	case unitRate:
 		return significant(v) + "/s"
 	case unitCores:
+		if v == 1 {
+			return "1 core"
+		}
 		return significant(v) + " cores"
 	}
 	return significant(v)

@@ -16,17 +16,19 @@ const TagRound = "round"
 
 // group is what is compared: a run, or several rounds of it.
 type group struct {
-	Label  string
-	Index  int // also of its colour and dashes
-	runs   []*result.Run
-	merged map[string]*result.Operation // histograms of all rounds
-	all    latencies                    // over all operations and rounds
+	Label string
+	Index int // also of its colour and dashes
+	runs  []*result.Run
+
+	merged   map[string]latencies // of all rounds, by operation
+	censored map[string]int64     // the same
+	all      latencies            // over all operations
 
 	timelines []timeline // of each run
 	summaries []*summary
 }
 
-// latencies are histograms over everything that a run did.
+// latencies are the three ways to see exchanges.
 type latencies struct{ response, service, lag *result.Histogram }
 
 // parts are what a run is named by.
@@ -44,8 +46,8 @@ func parts(r *result.Run) []string {
 	return all
 }
 
-// newGroups puts rounds together and labels each group by what sets it apart from the others.
-func newGroups(runs []*result.Run) []*group {
+// newGroups puts rounds together and labels each group by what sets it apart from the others. It fails if histograms do not go together.
+func newGroups(runs []*result.Run) ([]*group, error) {
 	var groups []*group
 	byParts := make(map[string]*group)
 	for _, run := range runs {
@@ -87,53 +89,49 @@ func newGroups(runs []*result.Run) []*group {
 			number[plain]++
 			g.Label = fmt.Sprintf("%s #%d", plain, number[plain])
 		}
-		g.merge()
+		if err := g.merge(); err != nil {
+			return nil, err
+		}
 		for _, run := range g.runs {
 			g.timelines = append(g.timelines, newTimeline(run))
-			g.summaries = append(g.summaries, summarize(run))
+			s, err := summarize(run)
+			if err != nil {
+				return nil, err
+			}
+			g.summaries = append(g.summaries, s)
 		}
 	}
-	return groups
+	return groups, nil
 }
 
-func (g *group) merge() {
-	g.all = latencies{result.NewHistogram(), result.NewHistogram(), result.NewHistogram()}
-	g.merged = make(map[string]*result.Operation)
+func (g *group) merge() error {
+	g.all = newLatencies()
+	g.merged = make(map[string]latencies)
+	g.censored = make(map[string]int64)
 	for _, run := range g.runs {
-		for name, operation := range run.Operations {
+		for _, name := range slices.Sorted(maps.Keys(run.Operations)) {
+			operation := run.Operations[name]
 			if operation == nil {
 				continue
 			}
-			sum := g.merged[name]
-			if sum == nil {
-				sum = &result.Operation{Response: result.NewHistogram(), Service: result.NewHistogram(), Lag: result.NewHistogram()}
-				g.merged[name] = sum
+			if g.merged[name].response == nil {
+				g.merged[name] = newLatencies()
 			}
-			sum.Count += operation.Count
-			sum.Censored += operation.Censored
-			add(operation.Response, sum.Response, g.all.response)
-			add(operation.Service, sum.Service, g.all.service)
-			add(operation.Lag, sum.Lag, g.all.lag)
+			g.censored[name] += operation.Censored
+			for _, sum := range []latencies{g.merged[name], g.all} {
+				err := cmp.Or(sum.response.Add(operation.Response), sum.service.Add(operation.Service), sum.lag.Add(operation.Lag))
+				if err != nil {
+					return fmt.Errorf("run %q: operation %q: %w", run.Name, name, err)
+				}
+			}
 		}
 	}
+	return nil
 }
 
-func add(h *result.Histogram, to ...*result.Histogram) {
-	if !filled(h) {
-		return
-	}
-	for _, sum := range to {
-		// A histogram from a file may reach further than ours; what is above counts as the highest, as in Record.
-		sum.Over += h.Over + sum.Merge(h.Histogram)
-	}
+func newLatencies() latencies {
+	return latencies{result.NewHistogram(), result.NewHistogram(), result.NewHistogram()}
 }
 
 // filled reports whether h has recorded anything. A file may leave histograms out.
 func filled(h *result.Histogram) bool { return h != nil && h.Histogram != nil && h.TotalCount() > 0 }
-
-// over returns the latencies of one run over all of its operations.
-func over(r *result.Run) latencies {
-	g := group{runs: []*result.Run{r}}
-	g.merge()
-	return g.all
-}

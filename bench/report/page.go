@@ -45,10 +45,20 @@ type card struct{ Title, Value, Note string }
 type tableView struct {
 	Title, Note string
 	Head        []string
-	Rows        [][]string
-	Labels      bool   // the first cell of each row is its name
-	Differs     []bool // by row: its values differ
-	Marks       []bool // by row, if it is a verdict: good or not
+	Rows        [][]cell
+	Labels      bool // the first cell of each row is its name
+	Words       int  // so many columns have words, to the left
+}
+
+// cell is one field of a table: a text, what is said beside it, and whether it is "good" or "bad", which it says in words, too.
+type cell struct{ Text, Aside, Tone string }
+
+func cells(texts ...string) []cell {
+	var all []cell
+	for _, text := range texts {
+		all = append(all, cell{Text: text})
+	}
+	return all
 }
 
 func newPage(title string, groups []*group) *page {
@@ -188,8 +198,8 @@ func cards(g *group) []card {
 			}
 		case "max":
 			var censored int64
-			for _, operation := range g.merged {
-				censored += operation.Censored
+			for _, n := range g.censored {
+				censored += n
 			}
 			if censored > 0 {
 				c.Note = integer(censored) + " never answered"
@@ -213,7 +223,7 @@ func cards(g *group) []card {
 // comparison has a row for each figure and a column for each group; ratios are to the first.
 func comparison(groups []*group) tableView {
 	base := groups[0]
-	view := tableView{Labels: true, Head: []string{"Figure"}}
+	view := tableView{Labels: true, Words: 1, Head: []string{"Figure"}}
 	rounds := 0
 	for _, g := range groups {
 		view.Head = append(view.Head, g.Label)
@@ -225,19 +235,22 @@ func comparison(groups []*group) tableView {
 	}
 	for i := range figures {
 		f := &figures[i]
-		row := []string{f.title}
+		row := cells(f.title)
 		some := false
 		for at, g := range groups {
 			m := f.measure(g.summaries, base.summaries)
 			some = some || m.known
-			cell := "–"
+			c := cell{Text: "–"}
 			if m.known {
-				cell = f.unit.format(m.median)
+				c.Text = f.unit.format(m.median)
 			}
-			if at > 0 && m.ratio.known {
-				cell += "\n" + m.ratio.text(f.better)
+			if at > 0 {
+				c.Aside = "no ratio"
+				if m.ratio.known {
+					c.Aside, c.Tone = m.ratio.text(f.better)
+				}
 			}
-			row = append(row, cell)
+			row = append(row, c)
 		}
 		if some {
 			view.Rows = append(view.Rows, row)
@@ -246,20 +259,20 @@ func comparison(groups []*group) tableView {
 	return view
 }
 
-// text is the ratio, and in a word whether that is for the better.
-func (r measuredRatio) text(better int) string {
-	text := "×" + ratioText(r.median)
+// text is the ratio, and in a word whether that is for the better; and the same as a tone.
+func (r measuredRatio) text(better int) (text, tone string) {
+	text = "×" + ratioText(r.median)
 	if r.low != r.high {
 		text += fmt.Sprintf(" (%s–%s)", ratioText(r.low), ratioText(r.high))
 	}
 	// Rounds that do not agree on the direction, and what rounds to 1, say neither.
 	if ratioText(r.median) == "1.00" || (r.low < 1) != (r.high < 1) || better == 0 {
-		return text
+		return text, ""
 	}
 	if (r.median > 1) == (better > 0) {
-		return text + " better"
+		return text + " better", "good"
 	}
-	return text + " worse"
+	return text + " worse", "bad"
 }
 
 func ratioText(v float64) string {
@@ -270,23 +283,23 @@ func ratioText(v float64) string {
 }
 
 func objectives(groups []*group) tableView {
-	view := tableView{Title: "Objectives", Head: []string{"Objective", "Measured", "Verdict"}}
+	view := tableView{Title: "Objectives", Head: []string{"Objective", "Measured", "Verdict"}, Words: 1}
 	if len(groups) > 1 {
+		view.Words = 2
 		view.Head = slices.Insert(view.Head, 0, "Run")
 	}
 	for _, g := range groups {
 		for _, run := range g.runs {
 			for _, o := range run.SLO {
-				verdict := "missed"
+				verdict := cell{Text: "✗ missed", Tone: "bad"}
 				if o.OK {
-					verdict = "met"
+					verdict = cell{Text: "✓ met", Tone: "good"}
 				}
-				row := []string{o.Expression, significant(o.Value), verdict}
+				row := append(cells(o.Expression, significant(o.Value)), verdict)
 				if len(groups) > 1 {
-					row = slices.Insert(row, 0, g.Label)
+					row = slices.Insert(row, 0, cell{Text: g.Label})
 				}
 				view.Rows = append(view.Rows, row)
-				view.Marks = append(view.Marks, o.OK)
 			}
 		}
 	}
@@ -296,8 +309,9 @@ func objectives(groups []*group) tableView {
 // operations is what each kind of exchange took, in full.
 func operations(groups []*group) tableView {
 	percents := []float64{50, 90, 99, 99.9, 99.99, 100}
-	view := tableView{Title: "Exchanges", Head: []string{"Exchange", "Count", "Mean"}}
+	view := tableView{Title: "Exchanges", Head: []string{"Exchange", "Count", "Mean"}, Words: 1}
 	if len(groups) > 1 {
+		view.Words = 2
 		view.Head = slices.Insert(view.Head, 0, "Run")
 	}
 	for _, p := range percents {
@@ -305,30 +319,29 @@ func operations(groups []*group) tableView {
 	}
 	for _, g := range groups {
 		for _, name := range operationNames([]*group{g}) {
-			operation := g.merged[name]
 			for _, kind := range kinds {
-				h := kind.of(latencies{operation.Response, operation.Service, operation.Lag})
+				h := kind.of(g.merged[name])
 				if !filled(h) {
 					continue
 				}
-				row := []string{name + ", " + strings.ToLower(kind.title), integer(h.TotalCount()), unitLatency.format(h.Mean())}
+				row := cells(name+", "+strings.ToLower(kind.title), integer(h.TotalCount()), unitLatency.format(h.Mean()))
 				for _, p := range percents {
-					cell := "–"
+					text := "–"
 					if v, known := quantile(h, p); known {
-						cell = unitLatency.format(v)
+						text = unitLatency.format(v)
 						if p == 100 && h.Over > 0 {
-							cell = "more than " + unitLatency.format(float64(result.Highest))
+							text = "more than " + unitLatency.format(float64(result.Highest))
 						}
 					}
-					row = append(row, cell)
+					row = append(row, cell{Text: text})
 				}
 				if len(groups) > 1 {
-					row = slices.Insert(row, 0, g.Label)
+					row = slices.Insert(row, 0, cell{Text: g.Label})
 				}
 				view.Rows = append(view.Rows, row)
 			}
-			if operation.Censored > 0 {
-				view.Note += fmt.Sprintf("%s: %s of %s had no answer when the drain ended, and count as having taken until then. ", name, integer(operation.Censored), integer(operation.Count))
+			if censored := g.censored[name]; censored > 0 {
+				view.Note += fmt.Sprintf("%s, %s: %s had no answer when the drain ended, and count as having taken until then. ", g.Label, name, integer(censored))
 			}
 		}
 	}
@@ -371,10 +384,10 @@ func windows(groups []*group) []tableView {
 				if cores, known := ratio(w.CPUUser+w.CPUSystem, w.Seconds); known && cores > 0 {
 					cpu = unitCores.format(cores)
 				}
-				view.Rows = append(view.Rows, []string{
+				view.Rows = append(view.Rows, cells(
 					unitSeconds.format(w.Begin), unitSeconds.format(w.Seconds), perSecond(w.Operations, unitRate), perSecond(w.Messages, unitRate),
 					perSecond(w.BytesOut, unitBytes), perSecond(w.BytesIn, unitBytes), integer(w.Errors), cpu,
-				})
+				))
 			}
 			all = append(all, view)
 		}

@@ -59,7 +59,10 @@ func Write(w io.Writer, title string, runs []*result.Run) error {
 		}
 		files = append(files, f)
 	}
-	groups := newGroups(runs)
+	groups, err := newGroups(runs)
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
 	p := newPage(title, groups)
 	p.Assets = newAssets()
 	for _, g := range groups {
@@ -77,7 +80,7 @@ func Write(w io.Writer, title string, runs []*result.Run) error {
 	if err := pageTemplate.Execute(&out, p); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	_, err := out.WriteTo(w)
+	_, err = out.WriteTo(w)
 	return err
 }
 
@@ -88,7 +91,13 @@ func newFile(run *result.Run) (file, error) {
 	if run.Config != nil && !json.Valid(run.Config) {
 		return file{}, errors.New("config is not JSON")
 	}
-	text, err := json.Marshal(run)
+	// Only who puts shards together needs the histogram of every second, and all of them are larger than everything else.
+	short := *run
+	short.Intervals = slices.Clone(run.Intervals)
+	for i := range short.Intervals {
+		short.Intervals[i].Latency = ""
+	}
+	text, err := json.Marshal(&short)
 	if err != nil {
 		return file{}, err
 	}

@@ -19,7 +19,7 @@ const format = (() => {
   const units = {
     ns: (v) => scaled(v, 1000, ['ns', 'µs', 'ms', 's']),
     bytes: (v) => scaled(v, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB']),
-    cores: (v) => significant(v) + ' cores',
+    cores: (v) => significant(v) + (v === 1 ? ' core' : ' cores'),
     per_s: (v) => significant(v) + '/s',
     count: significant,
   };

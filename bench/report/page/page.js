@@ -43,6 +43,14 @@
     return all.filter((x) => x >= min * 0.9999 && x <= max * 1.0001);
   };
 
+  // A logarithmic axis has a line for each power of ten and, if these are few, for twice and five times it.
+  const powers = (u, axis, min, max) => {
+    const all = [];
+    const mantissas = max / min > 300 ? [1] : [1, 2, 5];
+    for (let e = Math.floor(Math.log10(min)); e <= Math.ceil(Math.log10(max)); e++) for (const m of mantissas) all.push(Number(`${m}e${e}`));
+    return all.filter((v) => v >= min && v <= max);
+  };
+
   function range(u, min, max, log) {
     if (min == null || max == null) return log ? [1, 10] : [0, 1];
     if (log) {
@@ -105,8 +113,8 @@
       u.ctx.font = font().replace('12px', `${11 * pixels}px`);
       if (u.ctx.measureText(label).width + 8 * pixels < end - left) {
         u.ctx.fillStyle = colour('muted');
-        u.ctx.textBaseline = 'top';
-        u.ctx.fillText(label, left + 4 * pixels, top + 4 * pixels);
+        u.ctx.textBaseline = 'bottom';
+        u.ctx.fillText(label, left + 4 * pixels, top + height - 3 * pixels);
       }
       u.ctx.restore();
     };
@@ -133,13 +141,13 @@
           },
           axes: [
             overTime
-              ? { ...axis, incrs: timeSteps, space: 64, values: (u, splits) => splits.map((v) => (v == null ? '' : format.time(v))) }
-              : { ...axis, splits: percentiles, filter: (u, splits) => splits, values: (u, splits) => splits.map((v) => format.percentile(v)) },
+              ? { ...axis, size: 32, incrs: timeSteps, space: 64, values: (u, splits) => splits.map((v) => (v == null ? '' : format.time(v))) }
+              : { ...axis, size: 32, splits: percentiles, filter: (u, splits) => splits, values: (u, splits) => splits.map((v) => format.percentile(v)) },
             {
               ...axis,
               space: 36,
               size: axisSize,
-              ...(log ? {} : { incrs: drawing.unit === 'bytes' ? byteSteps : steps }),
+              ...(log ? { splits: powers, filter: (u, splits) => splits } : { incrs: drawing.unit === 'bytes' ? byteSteps : steps }),
               values: (u, splits) => splits.map((v) => (v == null ? '' : format.ticks[drawing.unit](v))),
             },
           ],
