@@ -106,7 +106,10 @@ func rounded(v float64) float64 {
 	}
 	digits := 4 - int(math.Floor(math.Log10(math.Abs(v))))
 	if unit := math.Pow10(-digits); digits < 0 { // of a whole number the quotient has no more digits than it needs
-		return math.Round(v/unit) * unit
+		if v := math.Round(v/unit) * unit; !math.IsInf(v, 0) {
+			return v
+		}
+		return v
 	}
 	return math.Round(v*math.Pow10(digits)) / math.Pow10(digits)
 }

@@ -22,7 +22,7 @@ type section struct {
 func sections(groups []*group) []section {
 	all := []section{
 		{ID: "latency", Title: "Latency", Note: latencyNote, Charts: append(percentileCharts(groups), timeCharts(groups, latencyLines)...)},
-		{ID: "rate", Title: "Rate and connections", Charts: append(rateCharts(groups), timeCharts(groups, loadLines)...)},
+		{ID: "rate", Title: "Load", Charts: append(rateCharts(groups), timeCharts(groups, loadLines)...)},
 		{ID: "server", Title: "Server", Charts: append(timeCharts(groups, cpuLines), timeCharts(groups, memoryLines)...)},
 	}
 	for i := range all {

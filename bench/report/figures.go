@@ -47,10 +47,10 @@ func summarize(r *result.Run) (*summary, error) {
 func (s *summary) rate() (float64, bool) { return ratio(float64(s.operations), s.seconds) }
 
 func ratio(a, b float64) (float64, bool) {
-	if b <= 0 {
-		return 0, false
+	if r := a / b; b > 0 && !math.IsInf(r, 0) {
+		return r, true
 	}
-	return a / b, true
+	return 0, false
 }
 
 // quantile is known of a histogram that has recorded enough to have it: the 99.9th percentile of a hundred values is but their highest.

@@ -26,19 +26,22 @@ func (u unit) format(v float64) string {
 	case unitBytes:
 		return scaled(v, 1024, "B", "KiB", "MiB", "GiB", "TiB")
 	case unitShare:
-		return significant(v*100) + " %"
+		return significant(v*100) + noBreak + "%"
 	case unitSeconds:
-		return significant(v) + " s"
+		return significant(v) + noBreak + "s"
 	case unitRate:
 		return significant(v) + "/s"
 	case unitCores:
 		if v == 1 {
-			return "1 core"
+			return "1" + noBreak + "core"
 		}
-		return significant(v) + " cores"
+		return significant(v) + noBreak + "cores"
 	}
 	return significant(v)
 }
+
+// noBreak keeps a number and its unit on one line.
+const noBreak = "\u00a0"
 
 // scaled writes v in the largest of the names, each step times the one before, in which it is at least 1.
 func scaled(v float64, step float64, names ...string) string {
@@ -51,7 +54,7 @@ func scaled(v float64, step float64, names ...string) string {
 		v /= step
 		name = next
 	}
-	return significant(v) + " " + name
+	return significant(v) + noBreak + name
 }
 
 // significant writes v to three significant digits, with all digits before the point, and commas between thousands.
@@ -62,7 +65,10 @@ func significant(v float64) string {
 	if math.Abs(v) >= 1e15 {
 		return strconv.FormatFloat(v, 'g', 3, 64)
 	}
-	places := 2 - int(math.Floor(math.Log10(math.Abs(v))))
+	// The power of ten is that of the rounded number: 0.9999 is written 1.00.
+	_, power, _ := strings.Cut(strconv.FormatFloat(v, 'e', 2, 64), "e")
+	exponent, _ := strconv.Atoi(power)
+	places := 2 - exponent
 	if places > 9 {
 		return strconv.FormatFloat(v, 'g', 3, 64)
 	}

@@ -62,7 +62,7 @@ func cells(texts ...string) []cell {
 }
 
 func newPage(title string, groups []*group) *page {
-	p := &page{Title: title, Subtitle: subtitle(groups), Sections: sections(groups)}
+	p := &page{Title: title, Subtitle: subtitle(groups), Sections: sections(groups), Drawings: []drawing{}}
 	for _, g := range groups {
 		p.Runs = append(p.Runs, newRunView(g))
 	}

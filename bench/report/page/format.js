@@ -3,7 +3,7 @@ const format = (() => {
   'use strict';
   const significant = (v) => {
     if (v === 0) return '0';
-    const places = 2 - Math.floor(Math.log10(Math.abs(v)));
+    const places = 2 - Number(v.toExponential(2).split('e')[1]);
     if (places > 9 || Math.abs(v) >= 1e15) return v.toPrecision(3);
     const digits = Number.isInteger(v) ? 0 : Math.max(0, places);
     return v.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });

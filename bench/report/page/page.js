@@ -192,7 +192,7 @@
       if (step === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
       event.preventDefault();
       const idx = Math.max(0, Math.min(xs.length - 1, (u.cursor.idx ?? (step < 0 ? xs.length : -1)) + step));
-      u.setCursor({ left: u.valToPos(xs[idx], 'x'), top: 1 });
+      u.setCursor({ left: u.valToPos(xs[idx], 'x'), top: 1 }, true, true);
     });
     draw();
     new ResizeObserver(() => {
