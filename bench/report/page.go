@@ -276,7 +276,7 @@ func (r measuredRatio) text(better int) (text, tone string) {
 }
 
 func ratioText(v float64) string {
-	if v != 0 && (math.Abs(v) < 0.01 || math.Abs(v) >= 1000) {
+	if v != 0 && (math.Abs(v) < 0.01 || math.Abs(v) >= 10) {
 		return significant(v)
 	}
 	return fmt.Sprintf("%.2f", v)

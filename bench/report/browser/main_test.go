@@ -2,10 +2,12 @@ package browser_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,12 +27,15 @@ import (
 // patience is how long a page may take, on a machine that is busy.
 const patience = time.Minute
 
+var chromium = flag.String("chromium", "", "browser to use, instead of one on PATH")
+
 // browser is a running Chromium, whose tabs the tests are.
 var browser context.Context
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		var program string
+		flag.Parse()
+		program := *chromium
 		names := []string{"chromium", "chromium-browser", "google-chrome"}
 		for _, name := range names {
 			if path, err := exec.LookPath(name); err == nil && program == "" {
@@ -38,7 +43,7 @@ func TestMain(m *testing.M) {
 			}
 		}
 		if program == "" {
-			fmt.Fprintln(os.Stderr, "there is no browser: none of", strings.Join(names, ", "), "is on PATH")
+			fmt.Fprintln(os.Stderr, "there is no browser: none of", strings.Join(names, ", "), "is on PATH; -chromium says where it is")
 			return 1
 		}
 		profile, err := os.MkdirTemp("", "strand-browser")
@@ -68,6 +73,7 @@ type page struct {
 	ctx context.Context
 
 	mu       sync.Mutex
+	allowed  []string // addresses that a test itself goes to
 	messages []string // of the console, and errors
 	requests []string // but for the page itself
 }
@@ -91,8 +97,8 @@ func open(t *testing.T, v view, runs ...*result.Run) *page {
 	t.Cleanup(closeTab)
 	ctx, cancel := context.WithTimeout(tab, patience)
 	t.Cleanup(cancel)
-	p := &page{t: t, ctx: ctx}
 	address := "file://" + path
+	p := &page{t: t, ctx: ctx, allowed: []string{address}}
 	require.NoError(t, chromedp.Listen(ctx, func(event any) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -106,7 +112,7 @@ func open(t *testing.T, v view, runs ...*result.Run) *page {
 		case *log.EventEntryAdded:
 			p.complain(event.Entry.Text)
 		case *network.EventRequestWillBeSent:
-			if url := event.Request.URL; url != address && !strings.HasPrefix(url, "data:") && !strings.HasPrefix(url, "blob:") {
+			if url := event.Request.URL; !slices.Contains(p.allowed, url) && !strings.HasPrefix(url, "data:") && !strings.HasPrefix(url, "blob:") {
 				p.requests = append(p.requests, url)
 			}
 		}
@@ -158,6 +164,12 @@ func eventually(p *page, script string) {
 func (p *page) do(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
 	require.NoError(p.t, chromedp.Do(p.ctx, steps...))
+}
+
+func (p *page) allow(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.allowed = append(p.allowed, address)
 }
 
 func (p *page) complain(message string) {
