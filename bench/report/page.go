@@ -309,7 +309,7 @@ func objectives(groups []*group) tableView {
 // operations is what each kind of exchange took, in full.
 func operations(groups []*group) tableView {
 	percents := []float64{50, 90, 99, 99.9, 99.99, 100}
-	view := tableView{Title: "Exchanges", Head: []string{"Exchange", "Count", "Mean"}, Words: 1}
+	view := tableView{Title: "Exchanges", Head: []string{"Exchange", "Count", "mean"}, Words: 1}
 	if len(groups) > 1 {
 		view.Words = 2
 		view.Head = slices.Insert(view.Head, 0, "Run")

@@ -132,7 +132,7 @@
           width: plot.clientWidth,
           height: plot.clientHeight,
           legend: { show: false },
-          padding: [10, 12, 0, 0],
+          padding: [10, overTime ? 14 : 28, 0, 0], // half a label of the last tick
           focus: { alpha: 1 },
           cursor: { sync: { key: drawing.kind, setSeries: false }, drag: { x: true, y: false, setScale: true }, points: { size: 7 } },
           scales: {
