@@ -65,8 +65,19 @@ func several(values []string) string {
 	return fmt.Sprintf("%s / %s / … (%d values)", values[0], values[1], len(values))
 }
 
+// machineFacts has all machines of a run whose shards ran on several.
 func machineFacts(r *result.Run) []fact {
-	m := &r.Machine
+	if len(r.Machines) == 0 {
+		return factsOfMachine(&r.Machine)
+	}
+	var all []fact
+	for i := range r.Machines {
+		all = append(all, factsOfMachine(&r.Machines[i])...)
+	}
+	return all
+}
+
+func factsOfMachine(m *result.Machine) []fact {
 	text := func(condition bool, format string, args ...any) string {
 		if !condition {
 			return ""
@@ -233,6 +244,7 @@ func serverFacts(r *result.Run) []fact {
 	}
 	all := []fact{
 		{"Watched", strings.TrimSuffix(fmt.Sprintf("%s (process %d)", s.Name, s.PID), " (process 0)")},
+		{"Host", s.Host},
 		{"CPU in the windows", unitSeconds.format(cpu)},
 		{"Resident (RSS): before, idle, begin, end", size(func(s *result.Sample) int64 { return s.RSS })},
 		{"Proportional (PSS): the same", size(func(s *result.Sample) int64 { return s.PSS })},

@@ -295,7 +295,11 @@ func objectives(groups []*group) tableView {
 				if o.OK {
 					verdict = cell{Text: "✓ met", Tone: "good"}
 				}
-				row := append(cells(o.Expression, significant(o.Value)), verdict)
+				measured := significant(o.Value)
+				if o.Reason != "" {
+					measured = "not known: " + o.Reason
+				}
+				row := append(cells(o.Expression, measured), verdict)
 				if len(groups) > 1 {
 					row = slices.Insert(row, 0, cell{Text: g.Label})
 				}

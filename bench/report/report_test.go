@@ -150,7 +150,8 @@ func TestIncompleteRuns(t *testing.T) {
 func TestHead(t *testing.T) {
 	r := run("loop", 10, 1)
 	r.Invalid = []string{"the generator was the limit"}
-	r.SLO[1].OK = false
+	r.SLO[1].OK, r.SLO[1].Reason = false, "the loop was closed"
+	r.Machines = []result.Machine{{CPU: "a first CPU"}, {CPU: "a second CPU"}}
 	r.Errors = map[string]int64{"connection reset": 1200, "timeout": 34}
 	r.Check.Lost = 7
 	r.Shard = result.Shard{Index: 2, Of: 3}
@@ -158,7 +159,7 @@ func TestHead(t *testing.T) {
 	page := write(t, r)
 	requireContains(t, page,
 		"Invalid: these figures must not be believed", "the generator was the limit", "1 of 2 objectives met", "1,234 errors in ", "7 payloads were lost",
-		"shard 2 of 3 alone", "5 never answered", "✗ missed", "✓ met", "p99&lt;50ms", "99.8\u00a0% of the 50,000/s that were planned",
+		"shard 2 of 3 alone", "5 never answered", "✗ missed", "✓ met", "not known: the loop was closed", "a first CPU / a second CPU", "p99&lt;50ms", "99.8\u00a0% of the 50,000/s that were planned",
 	)
 	page = write(t, run("loop", 10, 1))
 	require.False(t, strings.Contains(shown(page), "Invalid:"))
