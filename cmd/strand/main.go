@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -19,6 +20,7 @@ const (
 type commands struct {
 	Serve   serveCommand     `cmd:"" help:"Run a demo server."`
 	Bench   benchCommand     `cmd:"" help:"Compare the engines with package net, on this machine."`
+	Load    loadCommand      `cmd:"" help:"Put a service under load and measure it."`
 	Demo    demoCommand      `cmd:"" help:"Show by an example what the engine is for."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
@@ -48,7 +50,8 @@ func main() {
 		if errors.As(err, new(usageError)) {
 			code = exitUsage
 		}
-		fail(code, fmt.Errorf("%s: %w", ctx.Command(), err))
+		name, _, _ := strings.Cut(ctx.Command(), " <") // without its arguments
+		fail(code, fmt.Errorf("%s: %w", name, err))
 	}
 }
 
