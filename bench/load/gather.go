@@ -7,10 +7,11 @@ import (
 	"github.com/strand-net/strand/bench/result"
 )
 
-// merge adds what is in from to into. Both have the same range, so nothing is dropped.
+// merge adds what is in from to into.
 func merge(into, from *result.Histogram) {
-	into.Merge(from.Histogram)
-	into.Over += from.Over
+	if err := into.Add(from); err != nil {
+		panic(err) // both are of the same kind, and nobody counts to 2^63
+	}
 }
 
 func appendFaults(all, more []string) []string {
@@ -113,22 +114,15 @@ func (r *run) second(index int, sum *segment) {
 		w.BytesIn += sum.bytesIn
 		w.Errors += sum.errorCount()
 	}
-	quantile := sum.response.ValueAtQuantile
 	interval := result.Interval{
 		Begin:    float64(begin-r.begin) / 1e9,
 		Seconds:  seconds,
 		Target:   o.Rate,
 		Errors:   sum.errorCount(),
-		P50:      quantile(50),
-		P90:      quantile(90),
-		P99:      quantile(99),
-		P999:     quantile(99.9),
 		Conns:    sum.conns,
 		InFlight: sum.inFlight,
 	}
-	if sum.response.TotalCount() > 0 {
-		interval.Max = sum.response.Max()
-	}
+	interval.SetLatency(sum.response)
 	if sum.elapsed > 0 {
 		interval.Rate = float64(sum.operations) / seconds
 	}
@@ -137,7 +131,7 @@ func (r *run) second(index int, sum *segment) {
 	}
 	if o.OnInterval != nil {
 		o.OnInterval(Second{
-			Interval: interval, Window: window, Begin: r.beginTime.Add(time.Duration(begin - r.begin)),
+			Run: r.result, Interval: interval, Window: window, Begin: r.beginTime.Add(time.Duration(begin - r.begin)),
 			Operations: map[string]*result.Operation{o.Workload: sum.operation()},
 		})
 	}
@@ -153,7 +147,7 @@ func (r *run) second(index int, sum *segment) {
 func (s *segment) operation() *result.Operation {
 	op := &result.Operation{Count: s.response.TotalCount(), Censored: s.censored, Response: s.response, Service: s.service, Lag: s.lags}
 	if s.service == nil { // it was not planned before it began
-		op.Service = &result.Histogram{Histogram: s.response.Clone(), Over: s.response.Over}
+		op.Service = s.response.Clone()
 		op.Lag = result.NewHistogram()
 	}
 	return op
@@ -162,7 +156,6 @@ func (s *segment) operation() *result.Operation {
 // finish makes the result.
 func (r *run) finish() (*result.Run, error) {
 	o, run := &r.opts, r.result
-	run.Begin = r.beginTime
 	run.Operations = map[string]*result.Operation{o.Workload: r.total.operation()}
 	if run.Operations[o.Workload].Count == 0 {
 		if len(run.Faults) > 0 {

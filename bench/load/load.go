@@ -4,8 +4,6 @@ package load
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -163,6 +161,7 @@ func (r *run) measure() (*result.Run, error) {
 		return nil, err
 	}
 	r.planTimeline()
+	r.result.Begin = r.beginTime
 	close(r.traffic)
 	if err := r.follow(); err != nil {
 		return nil, err
@@ -365,13 +364,16 @@ func (r *run) newResult(connect time.Duration) *result.Run {
 	if err != nil {
 		panic(err) // it is plain data
 	}
-	hash := sha256.Sum256(config)
+	hash, err := result.HashConfig(config)
+	if err != nil {
+		panic(err) // it is JSON
+	}
 	run := &result.Run{
 		SchemaVersion: result.SchemaVersion,
 		ID:            fmt.Sprintf("%016x", rand.Uint64()),
 		Name:          o.name(),
 		Config:        config,
-		ConfigHash:    hex.EncodeToString(hash[:]),
+		ConfigHash:    hash,
 		Shard:         result.Shard{Index: 1, Of: 1},
 		Tags:          o.Tags,
 		Target:        o.Rate,

@@ -99,6 +99,7 @@ const (
 
 // Second is an interval with its histograms, by operation. They are the callee's until it returns.
 type Second struct {
+	Run *result.Run // in the making: what was known before traffic is there
 	result.Interval
 	Window     int // that it belongs to, from 0; -1 for the warm-up, and the number of windows for the drain
 	Begin      time.Time

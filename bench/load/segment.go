@@ -38,7 +38,6 @@ func (s *segment) reset() {
 	for _, h := range []*result.Histogram{s.response, s.service, s.lags, s.late} {
 		if h != nil {
 			h.Reset()
-			h.Over = 0
 		}
 	}
 	*s = segment{response: s.response, service: s.service, lags: s.lags, late: s.late}

@@ -22,6 +22,7 @@ type Run struct {
 	Shard         Shard             `json:"shard"`
 	Tags          map[string]string `json:"tags,omitempty"`
 	Machine       Machine           `json:"machine"`
+	Machines      []Machine         `json:"machines,omitempty"` // all, of a run whose shards ran on several
 
 	Target     float64               `json:"target_per_s,omitempty"` // planned operations a second; 0 if the loop was closed
 	Connect    Connect               `json:"connect"`
@@ -85,7 +86,17 @@ type Interval struct {
 	Conns    int     `json:"connections"`
 	InFlight int     `json:"in_flight"`
 
+	// Latency is the histogram of this second in its compressed form (Histogram.Compress), so that what shards of a run took can be put
+	// together. A run of one shard does without.
+	Latency string `json:"latency_hdr,omitempty"`
+
 	Server *Sample `json:"server,omitempty"`
+}
+
+// SetLatency sets the percentiles and the maximum to those of h.
+func (i *Interval) SetLatency(h *Histogram) {
+	s := h.Summary()
+	i.P50, i.P90, i.P99, i.P999, i.Max = s.P50, s.P90, s.P99, s.P999, s.Max
 }
 
 // Operation is what one kind of exchange took. In a closed loop the planned start is the start, and Lag is empty.
@@ -126,4 +137,5 @@ type Objective struct {
 	Expression string  `json:"expression"` // as it was given: "p99<5ms"
 	Value      float64 `json:"value"`      // what its left side came to, in the unit of the right one
 	OK         bool    `json:"ok"`
+	Reason     string  `json:"reason,omitempty"` // why the value is not known, and the objective not kept
 }

@@ -2,17 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/strand-net/strand/bench"
 	"github.com/strand-net/strand/bench/load"
 	"github.com/strand-net/strand/bench/result"
 )
@@ -47,21 +47,25 @@ type loadCommand struct {
 	MaxBusy     float64       `help:"The run is invalid if a thread is busy for more than this share of the time; 0.95 by default, and no bound in a closed loop." placeholder:"SHARE" group:"Validity:"`
 
 	Tag  map[string]string `help:"For the result." placeholder:"KEY=VALUE" group:"Output:"`
+	SLO  []string          `name:"slo" sep:"none" help:"An objective that the run must keep, such as 'p99<5ms', 'errors==0' or 'rate>=0.99*target'; may be repeated. The exit code is 99 if it does not." placeholder:"CONDITION" group:"Output:"`
 	JSON string            `name:"json" help:"Write the result to this file." placeholder:"FILE" group:"Output:"`
+	HLog string            `name:"hlog" help:"Write the histograms of each second to this file, in the log format of HdrHistogram." placeholder:"FILE" group:"Output:"`
 }
 
-// errInvalid is a run whose figures must not be believed.
-var errInvalid = errors.New("the run is invalid")
-
 func (c *loadCommand) Run() error {
-	o, err := c.options()
+	o, conditions, err := c.options()
 	if err != nil {
 		return usageError{err}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	live := liveLine{terminal: isTerminal(os.Stderr)}
-	o.OnInterval = live.show
+	log := histogramLog{path: c.HLog}
+	defer log.abort()
+	o.OnInterval = func(s load.Second) {
+		live.show(s)
+		log.write(s)
+	}
 	// A processor more than there are threads would not help them: its search for work would only take time away from the server.
 	runtime.GOMAXPROCS(min(o.Threads, runtime.NumCPU()))
 	run, err := load.Run(ctx, o)
@@ -72,35 +76,37 @@ func (c *loadCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	if err := load.WriteTable(os.Stdout, run); err != nil {
+	run.Judge(conditions)
+	if err := run.WriteTable(os.Stdout); err != nil {
 		return err
 	}
 	if c.JSON != "" {
-		if err := writeRun(c.JSON, run); err != nil {
+		if err := run.WriteFile(c.JSON); err != nil {
 			return fmt.Errorf("json: %w", err)
 		}
+	}
+	if err := log.commit(); err != nil {
+		return fmt.Errorf("hlog: %w", err)
 	}
 	return outcome(run)
 }
 
-// outcome is what a run's exit code tells.
+// outcome is what a run's exit code tells. What is wrong with the answers is worse than any figure.
 func outcome(run *result.Run) error {
 	switch {
 	case run.Check.Lost+run.Check.Reordered+run.Check.Duplicated+run.Check.Corrupt > 0:
 		return fmt.Errorf("what came back is not what was sent: %s", run.Faults[0])
-	case len(run.Errors) > 0:
+	case len(run.Errors) > 0 && len(run.SLO) == 0: // otherwise objectives say what may be
 		return fmt.Errorf("connections have failed: %s", run.Faults[0])
-	case len(run.Invalid) > 0:
-		return usageError{fmt.Errorf("%w: %s", errInvalid, strings.Join(run.Invalid, "; "))}
 	}
-	return nil
+	return verdict(run)
 }
 
 // options checks all that can be checked before anything is done.
-func (c *loadCommand) options() (load.Options, error) {
+func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 	size, err := load.ParseSizes(c.Size)
 	if err != nil {
-		return load.Options{}, fmt.Errorf("size: %w", err)
+		return load.Options{}, nil, fmt.Errorf("size: %w", err)
 	}
 	o := load.Options{
 		Addr: c.Addr, Conns: c.Conns, Threads: c.Threads, Workload: c.Workload,
@@ -114,17 +120,21 @@ func (c *loadCommand) options() (load.Options, error) {
 		o.Network, o.Addr = "unix", path
 	}
 	if err := c.explicit(); err != nil {
-		return o, err
+		return o, nil, err
 	}
 	if err := o.Validate(); err != nil {
-		return o, err
+		return o, nil, err
 	}
-	if c.JSON != "" {
-		if err := bench.CheckFile(c.JSON); err != nil {
-			return o, fmt.Errorf("json: %w", err)
+	for name, path := range map[string]string{"json": c.JSON, "hlog": c.HLog} {
+		if path == "" {
+			continue
+		}
+		if err := result.CheckFile(path); err != nil {
+			return o, nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return o, nil
+	conditions, err := result.ParseConditions(c.SLO)
+	return o, conditions, err
 }
 
 // explicit refuses a 0 that was asked for where Options have a default in its place.
@@ -143,12 +153,56 @@ func (c *loadCommand) explicit() error {
 	return nil
 }
 
-func writeRun(path string, run *result.Run) error {
-	text, err := json.MarshalIndent(run, "", "  ")
-	if err != nil {
-		return err
+// histogramLog is the file of --hlog, or none if its path is empty.
+type histogramLog struct {
+	path string
+	file *result.File
+	log  *result.LogWriter
+	err  error // the first
+}
+
+func (l *histogramLog) write(s load.Second) {
+	if l.path == "" || l.err != nil || s.Window < 0 {
+		return
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
+	if l.log == nil {
+		if l.file, l.err = result.Create(l.path); l.err != nil {
+			return
+		}
+		if l.log, l.err = result.NewLogWriter(l.file, s.Run.LogHeader()); l.err != nil {
+			return
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Operations)) {
+		op := s.Operations[name]
+		for _, kind := range []struct {
+			name      string
+			histogram *result.Histogram
+		}{{result.KindResponse, op.Response}, {result.KindService, op.Service}, {result.KindLag, op.Lag}} {
+			entry := result.Entry{
+				Begin: s.Begin, Length: time.Duration(s.Interval.Seconds * float64(time.Second)),
+				Operation: name, Kind: kind.name, Histogram: kind.histogram,
+			}
+			if kind.histogram.TotalCount() > 0 && l.err == nil {
+				l.err = l.log.Write(entry)
+			}
+		}
+	}
+}
+
+func (l *histogramLog) commit() error {
+	if l.err != nil || l.file == nil {
+		return l.err
+	}
+	err := l.file.Commit()
+	l.file = nil
+	return err
+}
+
+func (l *histogramLog) abort() {
+	if l.file != nil {
+		l.file.Abort()
+	}
 }
 
 // liveLine shows once a second how a run goes: on a terminal as one line that changes, elsewhere as plain lines.
@@ -161,7 +215,7 @@ func (l *liveLine) show(s load.Second) {
 	if s.Interval.Seconds < 0.5 { // what is left of a phase
 		return
 	}
-	text := fmt.Sprintf("%5.1f s  %9.0f/s  p50 %v  p99 %v  max %v  %d connections, %d in flight", s.Interval.Begin, s.Rate, load.Latency(s.P50), load.Latency(s.P99), load.Latency(s.Max), s.Conns, s.InFlight)
+	text := fmt.Sprintf("%5.1f s  %9.0f/s  p50 %v  p99 %v  max %v  %d connections, %d in flight", s.Interval.Begin, s.Rate, latency(s.P50), latency(s.P99), latency(s.Max), s.Conns, s.InFlight)
 	if s.Errors > 0 {
 		text += fmt.Sprintf(", %d errors", s.Errors)
 	}
@@ -172,6 +226,8 @@ func (l *liveLine) show(s load.Second) {
 	l.shown = true
 	fmt.Fprint(os.Stderr, "\r\x1b[K", text)
 }
+
+func latency(ns int64) time.Duration { return time.Duration(ns).Round(time.Microsecond) }
 
 func (l *liveLine) done() {
 	if l.shown {

@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"encoding/json"
 	"io"
 	"net"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/strand-net/strand/bench/result"
 )
 
 // loadArgs are those of a short run that no slow machine makes invalid.
@@ -20,24 +21,38 @@ func loadArgs(addr string, more ...string) []string {
 
 func TestLoad(t *testing.T) {
 	s := serve(t, nil)
-	file := filepath.Join(t.TempDir(), "result.json")
-	o := run(t, exec.Command(strand, loadArgs(s.addr, "--rate", "500", "--tag", "why=test", "--json", file)...))
+	dir := t.TempDir()
+	file, hlog := filepath.Join(dir, "result.json"), filepath.Join(dir, "log.hlog")
+	o := run(t, exec.Command(strand, loadArgs(s.addr, "--rate", "500", "--tag", "why=test", "--json", file, "--hlog", hlog, "--slo", "errors==0")...))
 	require.Equal(t, 0, o.code, o.stderr)
-	require.Contains(t, o.stdout, "echo, 5 connections, 64 B, 500/s constant\nconnect: 5 of 5 in ")
-	require.Regexp(t, `\n +echo +550 `, o.stdout)
-	require.Regexp(t, `\n +service +550 `, o.stdout)
-	require.Regexp(t, `checked: \d+ messages, 0 lost, 0 in another order, 0 twice, 0 damaged\n`, o.stdout)
+	require.Regexp(t, `^echo, 5 connections, 64 B, 500/s constant\n`, o.stdout)
+	require.Regexp(t, `\necho response +550 `, o.stdout)
+	require.Regexp(t, `\necho service +550 `, o.stdout)
+	require.Regexp(t, `\nchecked +\d+ answers: 0 lost, 0 reordered, 0 duplicated, 0 corrupt\n`, o.stdout)
 	require.Regexp(t, `(?m)^  0.0 s +\d+/s  p50 `, o.stderr, "a line a second")
-	text, err := os.ReadFile(file)
+	r, err := result.ReadFile(file)
 	require.NoError(t, err)
-	var result struct {
-		Name   string            `json:"name"`
-		Tags   map[string]string `json:"tags"`
-		Target float64           `json:"target_per_s"`
+	require.Equal(t, 500.0, r.Target)
+	require.Equal(t, map[string]string{"why": "test"}, r.Tags)
+	require.Len(t, r.SLO, 1)
+	log, err := os.Open(hlog)
+	require.NoError(t, err)
+	defer log.Close()
+	reader, err := result.NewLogReader(log)
+	require.NoError(t, err)
+	require.Equal(t, r.ID, reader.Header.Run)
+	logged := result.NewHistogram()
+	for {
+		entry, err := reader.Next()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		if entry.Kind == result.KindResponse {
+			require.NoError(t, logged.Add(entry.Histogram))
+		}
 	}
-	require.NoError(t, json.Unmarshal(text, &result))
-	require.Equal(t, 500.0, result.Target)
-	require.Equal(t, map[string]string{"why": "test"}, result.Tags)
+	require.True(t, logged.Equals(r.Operations["echo"].Response.Histogram), "the log has all that the result has")
 }
 
 func TestLoadOverUnix(t *testing.T) {
@@ -63,8 +78,12 @@ func TestLoadExitCodes(t *testing.T) {
 	s := serve(t, nil)
 	o := run(t, exec.Command(strand, loadArgs(s.addr, "--rate", "500", "--max-late", "1ns")...))
 	require.Equal(t, 2, o.code, o.stderr)
-	require.Contains(t, o.stderr, "strand: load: the run is invalid: generator-limited: of 100 operations one began ")
-	require.Contains(t, o.stdout, "INVALID: generator-limited: ")
+	require.Contains(t, o.stderr, "strand: load: the figures must not be believed: generator-limited: of 100 operations one began ")
+	require.Contains(t, o.stdout, "INVALID     generator-limited: ")
+
+	o = run(t, exec.Command(strand, loadArgs(s.addr, "--rate", "500", "--slo", "p50<1us")...))
+	require.Equal(t, 99, o.code, o.stderr)
+	require.Contains(t, o.stderr, "strand: load: objectives that were not kept: p50<1us")
 
 	o = run(t, exec.Command(strand, loadArgs(serve(t, nil, "--proto", "http", "--engine", "net").addr)...))
 	require.Equal(t, 1, o.code, o.stderr)

@@ -9,18 +9,21 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/strand-net/strand/bench/result"
 )
 
-// Exit codes.
+// Exit codes; verdict has those of measurements.
 const (
-	exitFailed = 1 // the run failed
-	exitUsage  = 2 // nothing was run: bad usage, a bad option, or something that the run needs is missing
+	exitFailed = result.ExitError   // the run failed
+	exitUsage  = result.ExitInvalid // nothing was run: bad usage, a bad option, or something that the run needs is missing
 )
 
 type commands struct {
 	Serve   serveCommand     `cmd:"" help:"Run a demo server."`
 	Bench   benchCommand     `cmd:"" help:"Compare the engines with package net, on this machine."`
 	Load    loadCommand      `cmd:"" help:"Put a service under load and measure it."`
+	Merge   mergeCommand     `cmd:"" help:"Make one result of the shards of a load run."`
 	Demo    demoCommand      `cmd:"" help:"Show by an example what the engine is for."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
@@ -50,8 +53,11 @@ func main() {
 		if errors.As(err, new(usageError)) {
 			code = exitUsage
 		}
-		name, _, _ := strings.Cut(ctx.Command(), " <") // without its arguments
-		fail(code, fmt.Errorf("%s: %w", name, err))
+		if verdict := (verdictError{}); errors.As(err, &verdict) {
+			code = verdict.code
+		}
+		command, _, _ := strings.Cut(ctx.Command(), " <") // without its arguments
+		fail(code, fmt.Errorf("%s: %w", command, err))
 	}
 }
 
