@@ -29,7 +29,7 @@ func Run(ctx context.Context, o Options) (*result.Run, error) {
 	if r.remote, err = resolve(ctx, r.opts.Network, r.opts.Addr); err != nil {
 		return nil, fmt.Errorf("addr: %w", err)
 	}
-	if err := checkDescriptors(&r.opts); err != nil {
+	if err := r.opts.CheckDescriptors(); err != nil {
 		return nil, err
 	}
 	ctx, r.cancel = context.WithCancelCause(ctx)
@@ -280,6 +280,9 @@ func (r *run) follow() error {
 	}
 }
 
+// ahead is how much earlier a phase is due than the cut of the workers: these give way to it then, if they have the only processor.
+const ahead = 100 * time.Microsecond
+
 // timedPhase is one that begins at a planned time.
 type timedPhase struct {
 	at    time.Time
@@ -290,11 +293,12 @@ func (r *run) phases() []timedPhase {
 	o := &r.opts
 	var all []timedPhase
 	g := &r.result.Generator
+	first := r.beginTime.Add(-ahead)
 	if o.Warmup > 0 {
 		all = append(all, timedPhase{time.Now(), func() error { return r.phase(PhaseWarmup, 0) }})
 	}
 	for window := range o.Windows {
-		all = append(all, timedPhase{r.beginTime.Add(time.Duration(window) * o.Window), func() error {
+		all = append(all, timedPhase{first.Add(time.Duration(window) * o.Window), func() error {
 			if window == 0 {
 				user, system, _ := usage()
 				g.CPUUser, g.CPUSystem = -user, -system
@@ -302,7 +306,7 @@ func (r *run) phases() []timedPhase {
 			return r.phase(PhaseWindow, window)
 		}})
 	}
-	return append(all, timedPhase{r.beginTime.Add(time.Duration(o.Windows) * o.Window), func() error {
+	return append(all, timedPhase{first.Add(time.Duration(o.Windows) * o.Window), func() error {
 		user, system, rss := usage()
 		g.CPUUser, g.CPUSystem, g.MaxRSS = g.CPUUser+user, g.CPUSystem+system, rss
 		return r.phase(PhaseDrain, 0)
@@ -329,10 +333,12 @@ func resolve(ctx context.Context, network, address string) (net.Addr, error) {
 	return &net.TCPAddr{IP: ip.AsSlice(), Port: number, Zone: ip.Zone()}, nil
 }
 
-// spareDescriptors are what a process has open besides its connections: standard files, libraries, and those of a thread.
-const spareDescriptors = 32
+// spareDescriptors are what a process has open besides its connections and what each thread needs: standard files, libraries.
+const spareDescriptors = 28
 
-func checkDescriptors(o *Options) error {
+// CheckDescriptors reports whether this process may have as many descriptors as o needs. Run does so, too.
+func (o Options) CheckDescriptors() error {
+	o = o.withDefaults()
 	need := uint64(o.Conns + 4*o.Threads + spareDescriptors)
 	if limit, limited := descriptorLimit(); limited && need > limit {
 		return fmt.Errorf("conns: %d connections need %d file descriptors, but only %d are allowed (raise it: ulimit -n %d)", o.Conns, need, limit, need)

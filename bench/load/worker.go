@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"time"
 
 	"github.com/strand-net/strand/poller"
@@ -263,6 +264,7 @@ func (w *worker) handOver(at int, from int64, timeline []cut) {
 		w.seg.from = from
 	}
 	w.segments <- s
+	runtime.Gosched() // a phase may begin now
 }
 
 // censor counts what has had no answer when the drain is over, and what has not even been taken up.

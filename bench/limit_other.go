@@ -1,6 +1,0 @@
-//go:build !unix
-
-package bench
-
-// descriptorLimit: no limit is known on this operating system.
-func descriptorLimit() (limit uint64, limited bool) { return 0, false }
