@@ -59,6 +59,8 @@ type run struct {
 	beginTime time.Time          // the same
 	gathered  map[int][]*segment // by index, those that are not complete
 
+	kinds   []kind
+	shared  *shared
 	result  *result.Run
 	total   segment // of all windows and the drain
 	drained int64   // operations that were planned, and taken up only in the drain
@@ -80,7 +82,9 @@ func (r *run) prepare() error {
 	r.segments = make(chan *segment, 64*o.Threads)
 	r.gathered = make(map[int][]*segment)
 	r.waited = make([]int64, o.Threads)
-	r.total = *newSegment(o.open())
+	r.kinds = o.kinds()
+	r.total = *newSegment(r.kinds)
+	r.shared = newShared(o)
 	first := 0
 	for i := range o.Threads {
 		w, err := newWorker(r.ctx, o, r.remote, o.Conns)
@@ -88,8 +92,10 @@ func (r *run) prepare() error {
 			return err
 		}
 		r.workers = append(r.workers, w)
-		n := share(o.Conns, i, o.Threads)
-		w.number, w.segments = i, r.segments
+		active, slow := share(o.Active, i, o.Threads), share(o.Slow, i, o.Threads)
+		idle := share(o.Conns-o.Active-o.Slow, i, o.Threads)
+		n := active + idle + slow
+		w.number, w.segments, w.shared = i, r.segments, r.shared
 		w.random = rand.New(rand.NewPCG(o.Seed, uint64(i)))
 		w.conns = make([]conn, n)
 		ring := 1
@@ -98,7 +104,15 @@ func (r *run) prepare() error {
 		}
 		rings := make([]message, n*ring)
 		for j := range w.conns {
-			w.conns[j] = conn{fd: -1, id: uint32(first + j), ring: rings[j*ring : (j+1)*ring : (j+1)*ring]}
+			c := &w.conns[j]
+			*c = conn{fd: -1, id: uint32(first + j), ring: rings[j*ring : (j+1)*ring : (j+1)*ring]}
+			switch {
+			case j >= active+idle:
+				c.role = roleSlow
+			case j >= active:
+				c.role = roleIdle
+			}
+			w.equip(c)
 		}
 		first += n
 		w.connecting.most = max(1, share(o.Connecting, i, o.Threads))
@@ -109,9 +123,14 @@ func (r *run) prepare() error {
 		if o.ConnectRate > 0 {
 			w.connecting.gap = int64(1e9 * float64(o.Conns) / (float64(o.ConnectRate) * float64(n)))
 		}
-		if o.open() {
-			rate := o.Rate * float64(n) / float64(o.Conns)
-			w.plan = newPlan(o.Pace, rate, n, float64(i)/float64(o.Threads), w.random)
+		if w.open {
+			rate := o.Rate * float64(active) / float64(o.Active)
+			w.plans = append(w.plans, newPlan(o.Pace, rate, active, float64(i)/float64(o.Threads), w.random))
+		}
+		if o.Heartbeat > 0 && idle > 0 {
+			beats := newPlan(PaceUniform, float64(idle)/o.Heartbeat.Seconds(), idle, 0, w.random)
+			beats.first, beats.kind = active, kindHeartbeat
+			w.plans = append(w.plans, beats)
 		}
 	}
 	return nil
@@ -171,7 +190,7 @@ func (r *run) measure() (*result.Run, error) {
 
 // run is the life of a worker, on a goroutine of its own.
 func (w *worker) run(r *run) error {
-	w.seg = newSegment(w.open)
+	w.seg = newSegment(w.kinds)
 	if err := w.makeConns(); err != nil {
 		return err
 	}

@@ -15,6 +15,17 @@ import (
 // Workloads: what the connections do.
 const (
 	WorkloadEcho = "echo" // every byte that is sent has to come back
+	// WorkloadSink only sends: an operation has ended when the kernel has taken it. At the end the sending side is shut down. A server that then says
+	// how much it has received, as strand's own does, has that checked: 8 bytes for how many, 4 for their CRC-32C, big endian.
+	WorkloadSink = "sink"
+	// WorkloadPush only receives, what strand's own server sends it as asked for. Latency is between two processes of one machine: from when the server
+	// had planned to send.
+	WorkloadPush = "push"
+	// WorkloadBroadcast sends to a server that is to send it on to every connection, that of the sender included. Only Active connections send, 1 if
+	// that is 0. An operation has ended when its sender has it back; what each of the others takes is apart, as "delivery".
+	WorkloadBroadcast = "broadcast"
+	// WorkloadChurn connects, has one batch echoed and closes, again and again. An operation is all of it.
+	WorkloadChurn = "churn"
 )
 
 // Framings: where a message ends.
@@ -47,6 +58,13 @@ type Options struct {
 	// Depth is how many operations a connection has in flight at most; 0 means 1, or 64 with PaceMax. In an open loop one that would be
 	// more waits, and its time counts from when it was planned.
 	Depth int
+
+	Active    int           // connections that are at work; 0 means all, but for Slow ones. The others are idle.
+	Heartbeat time.Duration // idle connections have a message echoed at this distance; 0 means never
+	// Slow is how many of the connections send as much as their sockets take, but read only SlowRate bytes a second, until the drain. They are no part of
+	// any figure: a server must bear them. At the end everything that they have sent must come back. Only with WorkloadEcho and raw framing.
+	Slow     int
+	SlowRate int
 
 	Pace string  // one of the Pace constants; empty means closed, or constant if there is a Rate
 	Rate float64 // planned operations a second, over all connections; only for an open loop
@@ -127,7 +145,14 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.Conns, 1)
 	orDefault(&o.Threads, 1)
 	orDefault(&o.Workload, WorkloadEcho)
+	if o.Workload == WorkloadPush || o.Workload == WorkloadBroadcast {
+		orDefault(&o.Framing, FramingLength)
+	}
 	orDefault(&o.Framing, FramingRaw)
+	if o.Workload == WorkloadBroadcast {
+		orDefault(&o.Active, 1)
+	}
+	orDefault(&o.Active, o.Conns-o.Slow)
 	o.Size = o.Size.atLeast(leastSize(o.Framing))
 	orDefault(&o.Batch, 1)
 	if o.Rate != 0 {
@@ -187,7 +212,33 @@ func (o *Options) validateWhat() error {
 	case o.Threads > o.Conns:
 		return fmt.Errorf("threads: %d are more than there are connections (%d)", o.Threads, o.Conns)
 	}
-	return oneOf("workload", o.Workload, WorkloadEcho)
+	if err := oneOf("workload", o.Workload, WorkloadEcho, WorkloadSink, WorkloadPush, WorkloadBroadcast, WorkloadChurn); err != nil {
+		return err
+	}
+	return o.validateRoles()
+}
+
+// validateRoles checks what only some connections do.
+func (o *Options) validateRoles() error {
+	switch {
+	case o.Active < 1 || o.Active > o.Conns:
+		return fmt.Errorf("active: %d of %d connections", o.Active, o.Conns)
+	case o.Slow < 0 || o.Slow > o.Conns-o.Active:
+		return fmt.Errorf("slow: %d of %d connections, of which %d are active", o.Slow, o.Conns, o.Active)
+	case o.Slow > 0 && (o.Workload != WorkloadEcho || o.Framing != FramingRaw):
+		return errors.New("slow: only workload echo with framing raw has slow readers")
+	case o.SlowRate < 0:
+		return fmt.Errorf("slow-rate: %d is negative", o.SlowRate)
+	case o.Heartbeat < 0:
+		return fmt.Errorf("heartbeat: %v is negative", o.Heartbeat)
+	case o.Heartbeat > 0 && o.Workload != WorkloadEcho:
+		return fmt.Errorf("heartbeat: workload %s has none", o.Workload)
+	case o.Active < o.Threads:
+		return fmt.Errorf("threads: %d are more than there are active connections (%d)", o.Threads, o.Active)
+	case o.Workload == WorkloadPush && o.Active < o.Conns:
+		return errors.New("active: every connection of workload push receives")
+	}
+	return nil
 }
 
 func (o *Options) validateMessages() error {
@@ -195,9 +246,17 @@ func (o *Options) validateMessages() error {
 		return err
 	}
 	least := leastSize(o.Framing)
+	if o.Workload == WorkloadPush || o.Workload == WorkloadBroadcast {
+		if o.Framing != FramingLength {
+			return fmt.Errorf("framing: workload %s needs framing length", o.Workload)
+		}
+		least = lengthHeader + stampSize // who sent it, and when
+	}
 	switch {
+	case o.Workload == WorkloadChurn && o.Depth > 1:
+		return fmt.Errorf("depth: a connection of workload churn has one operation at a time")
 	case o.Size.smallest() < least:
-		return fmt.Errorf("size: %d is less than the %d bytes that a message has at least with framing %s", o.Size.smallest(), least, o.Framing)
+		return fmt.Errorf("size: %d is less than the %d bytes that a message has at least with framing %s and workload %s", o.Size.smallest(), least, o.Framing, o.Workload)
 	case o.Batch < 1:
 		return fmt.Errorf("batch: %d is less than 1", o.Batch)
 	case o.Depth < 1:

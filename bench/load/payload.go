@@ -34,6 +34,7 @@ type message struct {
 	body           int // where its body begins in the pattern
 	head           [maxHead]byte
 	headLen        uint8
+	kind           uint8 // of its operation
 	newline        bool
 	last           bool // of its operation
 }

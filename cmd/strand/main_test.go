@@ -185,7 +185,7 @@ func serveArgs(args []string) []string {
 	return append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)
 }
 
-var listening = regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (?:echo|line|length|http|block)(?:, \d+ processes)?\)\n$`)
+var listening = regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (?:echo|line|length|http|block|sink|push|broadcast)(?:, \d+ processes)?\)\n$`)
 
 // startServing runs a command that is, or ends as, strand serve.
 func startServing(t *testing.T, stdin io.Reader, cmd *exec.Cmd) *serving {
