@@ -45,7 +45,7 @@ func testReport() *Report {
 	o := testOptions()
 	o.Scenario = scenarioEcho
 	r := newReport(&o)
-	r.Machine = Machine{OS: "linux", Kernel: "6.1", CPU: "Some CPU", Cores: 2, Go: "go1.26"}
+	r.Machine = result.Machine{OS: "linux", Kernel: "6.1", CPU: "Some CPU", Cores: 2, Go: "go1.26"}
 	for i := range r.Scenarios {
 		r.Scenarios[i].add("net", Measurement{MessagesPerS: 123456, CPUUS: 10, P50US: 0.5, P99US: 1234.5, KiB: 8})
 		r.Scenarios[i].add("other", Measurement{MessagesPerS: 246912, CPUUS: 5, P50US: 0.25, P99US: 617.2, P999US: 7, KiB: 3.125})
