@@ -24,12 +24,12 @@ func (w *worker) visit(c *conn, planned int64) error {
 	now := w.kernel.Nanotime()
 	c.more.planned, c.more.began = planned, now
 	w.inFlight++
-	fd, err := openSocket(w.remote)
+	fd, err := openSocket(w.remoteOf(c), w.sourceOf(c))
 	if err != nil {
 		return w.failVisit(c, err)
 	}
 	c.fd, c.state, c.heard = fd, stateConnecting, now
-	if errno := connectSocket(fd, w.remote); errno != 0 && errno != syscall.EINPROGRESS {
+	if errno := connectSocket(fd, w.remoteOf(c)); errno != 0 && errno != syscall.EINPROGRESS {
 		return w.failVisit(c, fmt.Errorf("connect: %w", errno))
 	}
 	return w.poller.Add(fd, poller.Token(c.id-w.conns[0].id), poller.Readable|poller.Writable)

@@ -58,6 +58,7 @@ type connState uint8
 const (
 	stateNew connState = iota
 	stateConnecting
+	stateHello // connected, and waiting for the answer to what a protocol begins with
 	stateOpen
 	stateEnded
 )
@@ -108,7 +109,12 @@ func (w *worker) begin(c *conn, planned, now int64) {
 			m.size = w.opts.Size.pick(w.random)
 		}
 		m.last = i == w.opts.Batch-1
-		w.payload.write(m, c.id, c.seq, &c.body)
+		if c.more != nil && c.more.protocol != nil {
+			m.fixed = c.more.protocol.request
+			m.size = len(m.fixed)
+		} else {
+			w.payload.write(m, c.id, c.seq, &c.body)
+		}
 		c.tail++
 		c.seq++
 	}
@@ -268,6 +274,8 @@ func (w *worker) pull(c *conn, ended bool) (more bool, err error) {
 	switch w.work {
 	case workSink:
 		err = w.takeReceipt(c, w.in[:n])
+	case workProtocol:
+		err = w.takeReplies(c, w.in[:n])
 	case workPush, workBroadcast:
 		err = w.receive(c, w.in[:n])
 	default:

@@ -18,7 +18,7 @@ const (
 
 // fail gives connection c up, with all that was to happen there. It returns err only if that ends the run.
 func (w *worker) fail(c *conn, kind string, err error) error {
-	err = fmt.Errorf("connection %d of %d to %v: %w", c.id+1, w.total, w.remote, err)
+	err = fmt.Errorf("connection %d of %d to %v: %w", c.id+1, w.total, w.remoteOf(c), err)
 	if w.opts.FailFast {
 		return err
 	}

@@ -120,7 +120,7 @@ func (r *run) second(index int, sum *segment) {
 	interval := result.Interval{
 		Begin:    float64(begin-r.begin) / 1e9,
 		Seconds:  seconds,
-		Target:   o.Rate,
+		Target:   r.local.Rate,
 		Errors:   sum.errorCount(),
 		Conns:    sum.conns,
 		InFlight: sum.inFlight,
@@ -128,6 +128,9 @@ func (r *run) second(index int, sum *segment) {
 	interval.SetLatency(sum.all())
 	if sum.elapsed > 0 {
 		interval.Rate = float64(sum.operations) / seconds
+	}
+	if o.Shard.Of > 1 {
+		interval.Latency, _ = sum.all().Compress() // it fails for none of ours
 	}
 	if index < len(r.timeline) {
 		r.result.Intervals = append(r.result.Intervals, interval)
@@ -187,6 +190,7 @@ func (r *run) finish() (*result.Run, error) {
 	for _, waited := range r.waited {
 		g.Busiest = max(g.Busiest, 1-float64(waited)/float64(whole))
 	}
+	run.Machine.Steal = r.steal.Share()
 	run.Invalid = r.verdict()
 	return run, nil
 }

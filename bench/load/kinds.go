@@ -17,6 +17,9 @@ const (
 // kinds are those of a run with o, which has its defaults.
 func (o *Options) kinds() []kind {
 	all := []kind{{o.Workload, o.open()}}
+	if o.Protocol != "" {
+		all[0].name = o.Protocol
+	}
 	switch {
 	case o.Workload == WorkloadBroadcast:
 		all = append(all, kind{name: "delivery"})

@@ -1,10 +1,10 @@
 package load
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -46,11 +46,14 @@ const (
 
 // Options describe one run. Only Addr must be set. Sizes are in bytes.
 type Options struct {
-	Addr     string // of the server: HOST:PORT, or the path of a unix socket
+	Addr     string // of the server: HOST:PORT, or the path of a unix socket; several ports, as in HOST:7000-7003,7010, are taken in turn
 	Network  string // "tcp" or "unix"; empty means tcp
 	Conns    int    // connections; 0 means 1
 	Threads  int    // event loops that drive them, each on a thread of its own; 0 means 1
 	Workload string // one of the Workload constants; empty means echo
+
+	Protocol string // one of the Protocol constants, instead of an echo; empty means none
+	Path     string // for protocols over HTTP; empty means /
 
 	Framing string // one of the Framing constants; empty means raw
 	Size    Sizes  // of messages, their framing included; the zero value means 64
@@ -69,6 +72,10 @@ type Options struct {
 	Pace string  // one of the Pace constants; empty means closed, or constant if there is a Rate
 	Rate float64 // planned operations a second, over all connections; only for an open loop
 	Seed uint64  // of what is random: the same seed plans the same run
+
+	// Sources are addresses, and prefixes such as 127.0.2.0/28 whose addresses are meant, that connections come from in turn. If there is none, the kernel
+	// chooses; but to a server on 127.0.0.0/8 and with more connections than there are ports for, several of that net are used.
+	Sources []string
 
 	ConnectRate int           // connections begun a second; 0 means as fast as they are made
 	Connecting  int           // connections being made at the same time, at most; 0 means 64
@@ -90,6 +97,13 @@ type Options struct {
 	MaxBusy     float64       // share of the time that a thread may have something to do; 0 means 0.95, or no bound in a closed loop
 
 	Tags map[string]string // for the result
+
+	// Shard is which part of the run this process is: it has its share of connections, rate and sources. The zero value is all of it. Shards of one run have
+	// the same ID, and options that are otherwise the same.
+	Shard result.Shard `json:"-"`
+	ID    string       `json:"-"` // of the run, for the result; empty means a random one
+	// Begin is asked, when the connections are made and have settled, for the time at which traffic is to begin; nil means now.
+	Begin func(context.Context) (time.Time, error) `json:"-"`
 
 	// OnPhase is told, on the goroutine of Run, that a phase begins. It should not take long: traffic does not wait for it.
 	OnPhase func(Phase) error `json:"-"`
@@ -144,6 +158,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.Network, "tcp")
 	orDefault(&o.Conns, 1)
 	orDefault(&o.Threads, 1)
+	orDefault(&o.Shard, result.Shard{Index: 1, Of: 1})
 	orDefault(&o.Workload, WorkloadEcho)
 	if o.Workload == WorkloadPush || o.Workload == WorkloadBroadcast {
 		orDefault(&o.Framing, FramingLength)
@@ -202,18 +217,49 @@ func (o *Options) validateWhat() error {
 		return errors.New("addr: none")
 	case o.Network != "tcp" && o.Network != "unix":
 		return fmt.Errorf("network: unknown network %q (there are: tcp, unix)", o.Network)
-	case o.Network == "tcp" && !hasPort(o.Addr):
-		_, _, err := net.SplitHostPort(o.Addr)
-		return fmt.Errorf("addr: %w", err)
 	case o.Conns < 1:
 		return fmt.Errorf("conns: %d is less than 1", o.Conns)
 	case o.Threads < 1 || o.Threads > maxThreads:
 		return fmt.Errorf("threads: %d is not between 1 and %d", o.Threads, maxThreads)
-	case o.Threads > o.Conns:
-		return fmt.Errorf("threads: %d are more than there are connections (%d)", o.Threads, o.Conns)
+	case o.Shard.Of < 1 || o.Shard.Index < 1 || o.Shard.Index > o.Shard.Of:
+		return fmt.Errorf("shard: %d of %d does not exist", o.Shard.Index, o.Shard.Of)
+	case o.Threads > o.Conns/o.Shard.Of:
+		return fmt.Errorf("threads: %d are more than there are connections (%d)", o.Threads, o.Conns/o.Shard.Of)
+	case o.Shard.Of > 1 && o.Workload == WorkloadBroadcast:
+		return errors.New("shard: workload broadcast must know all of its senders")
+	}
+	if o.Network == "tcp" {
+		if _, _, err := splitPorts(o.Addr); err != nil {
+			return fmt.Errorf("addr: %w", err)
+		}
+	} else if len(o.Sources) > 0 {
+		return errors.New("source: a unix socket has none")
+	}
+	if _, err := parseSources(o.Sources); err != nil {
+		return fmt.Errorf("source: %w", err)
 	}
 	if err := oneOf("workload", o.Workload, WorkloadEcho, WorkloadSink, WorkloadPush, WorkloadBroadcast, WorkloadChurn); err != nil {
 		return err
+	}
+	switch {
+	case o.Protocol == "" && o.Path != "":
+		return errors.New("path: only a protocol over HTTP has one")
+	case o.Protocol == "":
+	case o.Workload != WorkloadEcho:
+		return fmt.Errorf("protocol: workload %s has none", o.Workload)
+	case o.Slow > 0:
+		return errors.New("slow: a protocol has no slow readers")
+	case o.Framing != FramingRaw:
+		return errors.New("framing: a protocol has its own")
+	case strings.ContainsAny(o.Path, " \r\n") || o.Path != "" && o.Path[0] != '/':
+		return fmt.Errorf("path: %q is none", o.Path)
+	default:
+		if _, fixed := o.Size.fixed(); !fixed {
+			return fmt.Errorf("size: all messages of protocol %s have the same", o.Protocol)
+		}
+		if err := oneOf("protocol", o.Protocol, protocols()...); err != nil {
+			return err
+		}
 	}
 	return o.validateRoles()
 }
@@ -233,8 +279,8 @@ func (o *Options) validateRoles() error {
 		return fmt.Errorf("heartbeat: %v is negative", o.Heartbeat)
 	case o.Heartbeat > 0 && o.Workload != WorkloadEcho:
 		return fmt.Errorf("heartbeat: workload %s has none", o.Workload)
-	case o.Active < o.Threads:
-		return fmt.Errorf("threads: %d are more than there are active connections (%d)", o.Threads, o.Active)
+	case o.Active/o.Shard.Of < o.Threads:
+		return fmt.Errorf("threads: %d are more than there are active connections (%d)", o.Threads, o.Active/o.Shard.Of)
 	case o.Workload == WorkloadPush && o.Active < o.Conns:
 		return errors.New("active: every connection of workload push receives")
 	}
@@ -313,11 +359,6 @@ func leastSize(framing string) int {
 		return 2
 	}
 	return 1
-}
-
-func hasPort(addr string) bool {
-	_, _, err := net.SplitHostPort(addr)
-	return err == nil
 }
 
 func oneOf(field, value string, known ...string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -15,12 +16,13 @@ import (
 // worker drives a part of the connections from one goroutine, with a poller of its own, so that measuring costs as little as a
 // single-threaded C program does. It meets the rest of the run only when it has been connected, and once for each segment.
 type worker struct {
-	opts   *Options
-	remote net.Addr
-	total  int // connections of the run
-	work   work
-	open   bool
-	ctx    context.Context
+	opts    *Options
+	remotes []net.Addr
+	sources []netip.Addr
+	total   int // connections of the run
+	work    work
+	open    bool
+	ctx     context.Context
 
 	kernel  sys.Kernel
 	poller  poller.Poller
@@ -74,11 +76,9 @@ const (
 	instant = 2 * time.Microsecond
 )
 
-func newWorker(ctx context.Context, o *Options, remote net.Addr, total int) (*worker, error) {
+func newWorker(ctx context.Context, o *Options) (*worker, error) {
 	w := &worker{
 		opts:   o,
-		remote: remote,
-		total:  total,
 		work:   workOf(o.Workload),
 		open:   o.open() && o.Workload != WorkloadPush,
 		ctx:    ctx,
@@ -89,6 +89,9 @@ func newWorker(ctx context.Context, o *Options, remote net.Addr, total int) (*wo
 		spare:  make(chan *segment, 2),
 	}
 	w.kinds = o.kinds()
+	if o.Protocol != "" {
+		w.work = workProtocol
+	}
 	if size, fixed := o.Size.fixed(); fixed {
 		w.size = size
 	}

@@ -22,6 +22,7 @@ const (
 	workPush
 	workBroadcast
 	workChurn
+	workProtocol // an echo of another kind
 )
 
 func workOf(name string) work {
@@ -37,7 +38,8 @@ type moreState struct {
 	finishing   bool // the sending side is shut down, and what the server still says is awaited
 	receipt     []byte
 
-	partial  []byte     // of push and broadcast: the begin of a message
+	protocol *protocol  // or nil
+	partial  []byte     // of a protocol, push and broadcast: the begin of a message
 	streams  []received // by sender
 	received int64      // messages, and those that are known to be missing
 
@@ -84,6 +86,8 @@ func newShared(o *Options) *shared {
 // equip gives connection c what it needs for its workload and role.
 func (w *worker) equip(c *conn) {
 	switch {
+	case w.work == workProtocol:
+		c.more = &moreState{protocol: newProtocol(w.opts, c.id)}
 	case w.work == workEcho && c.role != roleSlow:
 	case w.work == workPush:
 		c.more = &moreState{streams: make([]received, 1)}
@@ -349,7 +353,7 @@ func (w *worker) inOrder(c *conn, from *received, s stamp) error {
 
 // complain counts a fault after which its connection can go on.
 func (w *worker) complain(c *conn, err error) error {
-	err = fmt.Errorf("connection %d of %d to %v: %w", c.id+1, w.total, w.remote, err)
+	err = fmt.Errorf("connection %d of %d to %v: %w", c.id+1, w.total, w.remoteOf(c), err)
 	if w.opts.FailFast {
 		return err
 	}

@@ -144,6 +144,11 @@ func TestBadUsage(t *testing.T) {
 		{"load 127.0.0.1:1 --pace poisson", []string{"load: rate: pace poisson needs a rate"}},
 		{"load 127.0.0.1:1 --duration 0", []string{"load: duration: 0 is less than 1"}},
 		{"load 127.0.0.1:1 --workload play", []string{`load: workload: unknown workload "play"`}},
+		{"load 127.0.0.1:1 --shard 1/2", []string{"load: shard: it needs --run-id and --start-at"}},
+		{"load 127.0.0.1:1 --shard 3/2", []string{`"3/2" is no shard such as 1/4`}},
+		{"load 127.0.0.1:1 --shards=-2", []string{"load: shards: -2 is negative"}},
+		{"load 127.0.0.1:1 --conns 3 --shards 4", []string{"load: threads: 1 are more than there are connections"}},
+		{"load 127.0.0.1:1 --source here", []string{`load: source: "here" is no address`}},
 		{"load 127.0.0.1:1 --json /nonexistent/result.json", []string{"load: json: ", "/nonexistent/result.json"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
