@@ -42,7 +42,6 @@ type worker struct {
 	queued        int   // operations planned, and waiting for room on their connection
 	openConns     int
 	draining      bool    // nothing is begun any more, but for what was planned before
-	active        int     // connections at work, which are the first ones
 	unfinished    int     // connections that are open until the server has said its last
 	again, again2 []*conn // that have more to send, and had to give way; and the memory of those before
 	kinds         []kind
