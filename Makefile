@@ -6,7 +6,7 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check fmt vet lint deps cross test race procs compat fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
 
 check: fmt vet lint deps cross race procs compat fuzz smoke
 
@@ -20,6 +20,7 @@ lint:
 	go run $(STATICCHECK) ./...
 	cd bench/compat && go run $(STATICCHECK) ./...
 	cd coserver/prometheus && go run $(STATICCHECK) ./...
+	cd bench/report/browser && go run $(STATICCHECK) ./...
 
 deps: ## who may know whom (docs/design.md)
 	.ci/deps
@@ -42,6 +43,13 @@ compat: ## well-known libraries run on strand, and strand in them; modules of th
 	cd bench/compat && go test -race -count=$(COUNT) -timeout 8m ./...
 	cd coserver/prometheus && go vet ./...
 	cd coserver/prometheus && go test -race -count=$(COUNT) -timeout 8m ./...
+
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+browser: ## the pages of strand report in a real browser, a module of its own; needs Chromium
+	@test -n "$(CHROMIUM)" || { echo "make browser needs chromium, chromium-browser or google-chrome" >&2; exit 1; }
+	cd bench/report/browser && go vet ./...
+	cd bench/report/browser && go test -count=$(COUNT) -timeout 8m ./... -chromium "$(CHROMIUM)"
 
 fuzz: ## each fuzz target for a short while
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
