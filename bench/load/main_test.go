@@ -50,8 +50,10 @@ func quick(addr net.Addr) load.Options {
 	}
 }
 
-func startServer(t *testing.T, proto string) net.Addr {
-	srv, err := server.Listen(server.Options{Engine: server.EngineNet, Proto: proto, Addr: "127.0.0.1:0"})
+func startServer(t *testing.T, proto string) net.Addr { return startEngine(t, server.EngineNet, proto) }
+
+func startEngine(t *testing.T, engine, proto string) net.Addr {
+	srv, err := server.Listen(server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"})
 	require.NoError(t, err)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()

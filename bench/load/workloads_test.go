@@ -16,18 +16,6 @@ import (
 	"github.com/strand-net/strand/bench/server"
 )
 
-func startEngine(t *testing.T, engine, proto string) net.Addr {
-	srv, err := server.Listen(server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"})
-	require.NoError(t, err)
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve() }()
-	t.Cleanup(func() {
-		require.NoError(t, srv.Close())
-		require.NoError(t, <-served)
-	})
-	return srv.Addr()
-}
-
 // requireFaultless wants a run in which nothing is wrong.
 func requireFaultless(t *testing.T, run *result.Run) {
 	t.Helper()

@@ -238,17 +238,7 @@ func (c *loadCommand) mergeShards(shards []*shardProcess, conditions []*result.C
 		return err
 	}
 	merged.Judge(conditions)
-	if c.HLog != "" {
-		if err := mergeLogs(c.HLog, logs, merged); err != nil {
-			return err
-		}
-	}
-	if c.JSON != "" {
-		if err := merged.WriteFile(c.JSON); err != nil {
-			return fmt.Errorf("json: %w", err)
-		}
-	}
-	if err := merged.WriteTable(os.Stdout); err != nil {
+	if err := writeMerged(merged, logs, c.HLog, c.JSON); err != nil {
 		return err
 	}
 	return outcome(merged)
