@@ -45,7 +45,7 @@ const patience = 20 * time.Second
 func quick(addr net.Addr) load.Options {
 	return load.Options{
 		Addr: addr.String(), Network: addr.Network(), Conns: 5, FailFast: true,
-		Warmup: 20 * time.Millisecond, Window: 100 * time.Millisecond, Drain: patience,
+		Warmup: 20 * time.Millisecond, Window: 300 * time.Millisecond, Drain: patience,
 		MaxLate: -1, MinAchieved: -1, MaxBusy: -1,
 	}
 }
