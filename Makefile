@@ -6,7 +6,7 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check fmt vet lint deps cross test race procs compat browser fuzz fuzz-long packets soak smoke faults hostile reload bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
 
 check: fmt vet lint deps cross race procs compat fuzz smoke
 
@@ -84,6 +84,14 @@ hostile: ## what must hold under attack, in the large and to the figure; needs s
 	go test ./coserver -count=$(COUNT) -timeout 30m -v -long -slowhttptest "$(SLOWHTTPTEST)" \
 		-run '^(TestRestartsBesideAnother|TestStormBesideBusyConnections|TestSlowPeersBesideOthers|TestSlowHTTPTest|TestMemoryAfterABurst)$$'
 	go test ./cmd/strand -count=$(COUNT) -timeout 10m -v -long -run '^(TestDescriptorsRunOutBesideOthers|TestPeersThatNeverRead)$$'
+
+WRK             ?= $(shell command -v wrk)
+REDIS_SERVER    ?= $(shell command -v redis-server)
+REDIS_BENCHMARK ?= $(shell command -v redis-benchmark)
+
+agreement: ## strand load measures what wrk and redis-benchmark do; needs them, redis-server, taskset, two processors and a quiet machine
+	@test -n "$(WRK)" -a -n "$(REDIS_SERVER)" -a -n "$(REDIS_BENCHMARK)" || { echo "make agreement needs wrk, redis-server and redis-benchmark" >&2; exit 1; }
+	go test ./cmd/strand -count=$(COUNT) -timeout 10m -v -run '^TestAgreement$$' -wrk "$(WRK)" -redis-server "$(REDIS_SERVER)" -redis-benchmark "$(REDIS_BENCHMARK)"
 
 bench:
 	go run ./cmd/strand bench

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/strand-net/strand/bench/result"
@@ -17,7 +16,7 @@ import (
 
 func testOptions() Options {
 	return Options{
-		Engines: []string{"net", "other"}, Conns: []int{1, 100}, Size: 64, Pipeline: 16,
+		Engines: []string{"net", "other"}, Conns: []int{1, 100}, Sizes: []int{64}, Pipelines: []int{16}, Depths: []int{1},
 		Duration: time.Second, Rounds: 3,
 	}
 }
@@ -87,18 +86,25 @@ func TestReportFile(t *testing.T) {
 }
 
 func TestMeasurementUnits(t *testing.T) {
-	latency := hdrhistogram.New(lowestLatency, highestLatency, latencyDigits)
-	require.NoError(t, latency.RecordValue(int64(3*time.Millisecond)))
-	m := newMeasurement(Scenario{Conns: 4}, &LoadResult{
-		Messages: 1000, Elapsed: 2 * time.Second, Latency: latency, OverRange: 2, Drained: 3,
-		ConnectTime: time.Millisecond, CPU: CPUTime{User: 10 * time.Millisecond, System: 20 * time.Millisecond},
-		RSSBefore: 1 << 20, RSSIdle: 1<<20 + 8<<10, RSSAfter: 1<<20 + 16<<10,
+	latency := result.NewHistogram()
+	latency.Record(int64(3 * time.Millisecond))
+	latency.Record(int64(2 * time.Hour))
+	m := newMeasurement(Scenario{Name: "echo", Conns: 4}, &result.Run{
+		Windows:    []result.Window{{Seconds: 2, Messages: 1000}},
+		Intervals:  []result.Interval{{InFlight: 9}, {InFlight: 3}},
+		Operations: map[string]*result.Operation{"echo": {Response: latency}},
+		Connect:    result.Connect{Seconds: 0.001},
+	}, &seen{
+		before: 1 << 20, idle: 1<<20 + 8<<10, after: 1<<20 + 16<<10,
+		cpuBegin: CPUTime{User: time.Second, System: 2 * time.Second},
+		cpuEnd:   CPUTime{User: 1010 * time.Millisecond, System: 2020 * time.Millisecond},
 	})
 	require.InDelta(t, 3000, m.P50US, 3)
+	require.InEpsilon(t, 3600e6, m.MaxUS, 0.01)
 	m.P50US, m.P99US, m.P999US, m.MaxUS = 0, 0, 0, 0
 	require.Equal(t, Measurement{
 		Messages: 1000, Seconds: 2, MessagesPerS: 500, CPUUserUS: 10, CPUSystemUS: 20, CPUUS: 30,
-		OverRange: 2, Batches: 3, Drained: 3, IdleKiB: 2, KiB: 4, ConnectsPerS: 4000,
+		OverRange: 1, Batches: 2, Drained: 3, IdleKiB: 2, KiB: 4, ConnectsPerS: 4000,
 	}, m)
 }
 
@@ -111,9 +117,13 @@ func TestOptions(t *testing.T) {
 		"conns: none":                       func(o *Options) { o.Conns = nil },
 		"conns: 0 is less than 1":           func(o *Options) { o.Conns = []int{1, 0} },
 		"rounds: 0 is less than 1":          func(o *Options) { o.Rounds = 0 },
-		"size: 0 is less than 1":            func(o *Options) { o.Size = 0 },
-		"size: a line of 4097 bytes":        func(o *Options) { o.Size = 4097 },
-		"pipeline: 0 is less than 1":        func(o *Options) { o.Pipeline = 0 },
+		"size: 0 is less than 1":            func(o *Options) { o.Sizes = []int{0} },
+		"size: none":                        func(o *Options) { o.Sizes = nil },
+		"depth: 0 is less than 1":           func(o *Options) { o.Depths = []int{1, 0} },
+		"depth: none":                       func(o *Options) { o.Depths = nil },
+		"pipeline: none":                    func(o *Options) { o.Pipelines = nil },
+		"size: a line of 4097 bytes":        func(o *Options) { o.Sizes = []int{4097} },
+		"pipeline: 0 is less than 1":        func(o *Options) { o.Pipelines = []int{0} },
 		"duration: 0s is not positive":      func(o *Options) { o.Duration = 0 },
 		`scenario: unknown scenario "http"`: func(o *Options) { o.Scenario = "http" },
 	} {
@@ -123,28 +133,29 @@ func TestOptions(t *testing.T) {
 			require.ErrorContains(t, o.Validate(), want)
 		})
 	}
-	if limit, limited := descriptorLimit(); limited {
-		o := testOptions()
-		o.Conns = []int{int(limit)}
-		require.ErrorContains(t, o.Validate(), "file descriptors")
-	}
+	o := testOptions()
+	o.Conns = []int{1 << 22} // more descriptors than a process has anywhere
+	require.ErrorContains(t, o.Validate(), "file descriptors")
 }
 
 func TestScenarios(t *testing.T) {
 	o := testOptions()
-	require.Equal(t, []Scenario{{"echo", 1, 64, 1}, {"echo", 100, 64, 1}, {"line", 100, 64, 16}}, o.scenarios())
+	require.Equal(t, []Scenario{{"echo", 1, 64, 1, 1}, {"echo", 100, 64, 1, 1}, {"line", 100, 64, 16, 1}}, o.scenarios())
 	o.Conns, o.Scenario = []int{7}, scenarioLine
-	require.Equal(t, []Scenario{{"line", 7, 64, 16}}, o.scenarios())
+	require.Equal(t, []Scenario{{"line", 7, 64, 16, 1}}, o.scenarios())
 	require.Equal(t, "line, 7 connections, 64 B, 16 messages a batch", o.scenarios()[0].String())
 	o.Scenario = scenarioLength
-	require.Equal(t, []Scenario{{"length", 7, 64, 16}}, o.scenarios())
+	require.Equal(t, []Scenario{{"length", 7, 64, 16, 1}}, o.scenarios())
+	o.Scenario, o.Sizes, o.Depths = "sink", []int{10, 20}, []int{1, 8}
+	require.Equal(t, []Scenario{{"sink", 7, 10, 1, 1}, {"sink", 7, 10, 1, 8}, {"sink", 7, 20, 1, 1}, {"sink", 7, 20, 1, 8}}, o.scenarios())
+	require.Equal(t, "sink, 7 connections, 10 B, 8 in flight", o.scenarios()[1].String())
 }
 
 func TestProgressIsSparse(t *testing.T) {
 	var out bytes.Buffer
 	p := Progress{Out: &out}
 	for n := range 10 {
-		p.Show(Step{Number: n + 1, Of: 10, Engine: "net", Left: 9 * time.Second, Scenario: Scenario{"echo", 1, 64, 1}})
+		p.Show(Step{Number: n + 1, Of: 10, Engine: "net", Left: 9 * time.Second, Scenario: Scenario{"echo", 1, 64, 1, 1}})
 	}
 	p.Done()
 	require.Equal(t, "run 1 of 10, about 9s left: net, echo, 1 connection, 64 B\n", out.String())
@@ -155,15 +166,4 @@ func TestProgressIsSparse(t *testing.T) {
 	p.Done()
 	require.NotContains(t, out.String(), "\n")
 	require.True(t, strings.HasSuffix(out.String(), "\r\x1b[K"))
-}
-
-func TestPatternsDiffer(t *testing.T) {
-	all := patterns(4, 3, true, false)
-	for i, batch := range all {
-		require.Len(t, batch, 12)
-		require.Equal(t, 3, bytes.Count(batch, []byte("\n")))
-		for _, other := range all[:i] {
-			require.NotEqual(t, other, batch)
-		}
-	}
 }

@@ -181,7 +181,7 @@ func (m *merger) surroundings() {
 }
 
 func (m *merger) counters() {
-	for _, s := range m.shards {
+	for i, s := range m.shards {
 		m.run.Target += s.Target
 		c, from := &m.run.Check, s.Check
 		c.Checked += from.Checked
@@ -201,6 +201,11 @@ func (m *merger) counters() {
 		g.Threads += s.Generator.Threads
 		g.Busiest = max(g.Busiest, s.Generator.Busiest)
 		g.MaxRSS += s.Generator.MaxRSS
+		g.Late = max(g.Late, s.Generator.Late) // percentiles cannot be added up: it is an upper bound
+		if i == 0 || s.Generator.Achieved < g.Achieved {
+			g.Achieved = s.Generator.Achieved
+		}
+		m.run.Faults = append(m.run.Faults, s.Faults...)
 	}
 }
 

@@ -31,6 +31,7 @@ type Run struct {
 	Operations map[string]*Operation `json:"operations"`
 	Check      Check                 `json:"check"`
 	Errors     map[string]int64      `json:"errors,omitempty"` // by kind, such as "connection reset"
+	Faults     []string              `json:"faults,omitempty"` // the first of them in words, with their connections
 	Server     *Server               `json:"server,omitempty"` // nil if nobody watched it
 	Generator  Generator             `json:"generator"`
 
@@ -100,7 +101,7 @@ func (i *Interval) SetLatency(h *Histogram) {
 
 // Operation is what one kind of exchange took. In a closed loop the planned start is the start, and Lag is empty.
 type Operation struct {
-	Count    int64 `json:"count"`    // of those that ended within the windows
+	Count    int64 `json:"count"`    // of those that were planned, or in a closed loop began, within the windows
 	Censored int64 `json:"censored"` // of them, those without an answer when the drain ended: they count as having taken until then
 
 	Response *Histogram `json:"response"` // from planned start to end
@@ -124,6 +125,11 @@ type Generator struct {
 	Threads   int     `json:"threads"` // that drive connections
 	Busiest   float64 `json:"busiest"` // share of the time that the busiest of them was not waiting, 0 to 1
 	MaxRSS    int64   `json:"max_rss"`
+
+	// Of an open loop: by how much the generator itself was late, at the 99th percentile, and the share of the planned operations that it has
+	// taken up before the windows were over.
+	Late     int64   `json:"late_p99_ns,omitempty"`
+	Achieved float64 `json:"achieved,omitempty"`
 }
 
 // Objective is a condition that a run was to fulfil.

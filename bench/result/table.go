@@ -41,6 +41,12 @@ func (r *Run) WriteTable(w io.Writer) error {
 	}
 	g := &r.Generator
 	line("generator", "%.3g s of CPU, %d threads, the busiest %.0f %% of the time", g.CPUUser+g.CPUSystem, g.Threads, 100*g.Busiest)
+	if g.Achieved > 0 { // the loop was open
+		line("", "late by p99 %s, %.2f %% taken up in time", durationText(g.Late), 100*g.Achieved)
+	}
+	for _, fault := range r.Faults {
+		line("fault", "%s", fault)
+	}
 	for _, o := range r.SLO {
 		outcome := "kept"
 		if !o.OK {

@@ -22,6 +22,7 @@ const (
 type commands struct {
 	Serve   serveCommand     `cmd:"" help:"Run a demo server."`
 	Bench   benchCommand     `cmd:"" help:"Compare the engines with package net, on this machine."`
+	Load    loadCommand      `cmd:"" help:"Put a service under load and measure it."`
 	Merge   mergeCommand     `cmd:"" help:"Make one result of the shards of a load run."`
 	Report  reportCommand    `cmd:"" help:"Make a page, or a chart, of the results of load runs."`
 	Demo    demoCommand      `cmd:"" help:"Show by an example what the engine is for."`

@@ -77,7 +77,7 @@ func TestHelpAndVersion(t *testing.T) {
 	o := run(t, exec.Command(strand, "--version"))
 	require.Equal(t, 0, o.code)
 	require.Regexp(t, `^strand \S+ go\S+\n$`, o.stdout)
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"bench", "--help"}, {"demo", "order", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"bench", "--help"}, {"load", "--help"}, {"demo", "order", "--help"}} {
 		o := run(t, exec.Command(strand, args...))
 		require.Equal(t, 0, o.code)
 		require.Contains(t, o.stdout, "Usage: strand")
@@ -134,7 +134,25 @@ func TestBadUsage(t *testing.T) {
 		{"bench --size 0", []string{"bench: size: 0 is less than 1"}},
 		{"bench --rounds 0", []string{"bench: rounds: 0 is less than 1"}},
 		{"bench --scenario http", []string{`bench: scenario: unknown scenario "http"`}},
+		{"bench --scenario nonsense", []string{`bench: scenario: unknown scenario "nonsense"`}},
+		{"bench --scenario push --engines loop", []string{"bench: proto: engine loop does not speak push"}},
+		{"bench --depth 0", []string{"bench: depth: 0 is less than 1"}},
 		{"bench --json /nonexistent/result.json", []string{"bench: json: ", "/nonexistent/result.json", "no such file or directory"}},
+		{"load", []string{"<addr>"}},
+		{"load 127.0.0.1", []string{"load: addr: address 127.0.0.1: missing port"}},
+		{"load 127.0.0.1:1 --conns 0", []string{"load: conns: 0 is less than 1"}},
+		{"load 127.0.0.1:1 --conns=-1", []string{"load: conns: -1 is less than 1"}},
+		{"load 127.0.0.1:1 --size 64-", []string{`load: size: "" is no size`}},
+		{"load 127.0.0.1:1 --pace fast", []string{`load: pace: unknown pace "fast"`}},
+		{"load 127.0.0.1:1 --pace poisson", []string{"load: rate: pace poisson needs a rate"}},
+		{"load 127.0.0.1:1 --duration 0", []string{"load: duration: 0 is less than 1"}},
+		{"load 127.0.0.1:1 --workload play", []string{`load: workload: unknown workload "play"`}},
+		{"load 127.0.0.1:1 --shard 1/2", []string{"load: shard: it needs --run-id and --start-at"}},
+		{"load 127.0.0.1:1 --shard 3/2", []string{`"3/2" is no shard such as 1/4`}},
+		{"load 127.0.0.1:1 --shards=-2", []string{"load: shards: -2 is negative"}},
+		{"load 127.0.0.1:1 --conns 3 --shards 4", []string{"load: threads: 1 are more than there are connections"}},
+		{"load 127.0.0.1:1 --source here", []string{`load: source: "here" is no address`}},
+		{"load 127.0.0.1:1 --json /nonexistent/result.json", []string{"load: json: ", "/nonexistent/result.json"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			requireUsage(t, run(t, exec.Command(strand, strings.Fields(c.args)...)), c.words...)
@@ -175,7 +193,7 @@ func serveArgs(args []string) []string {
 	return append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)
 }
 
-var listening = regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (?:echo|line|length|http|block)(?:, \d+ processes)?\)\n$`)
+var listening = regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (?:echo|line|length|http|block|sink|push|broadcast)(?:, \d+ processes)?\)\n$`)
 
 // startServing runs a command that is, or ends as, strand serve.
 func startServing(t *testing.T, stdin io.Reader, cmd *exec.Cmd) *serving {
