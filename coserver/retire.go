@@ -20,7 +20,7 @@ func (s *Server) Retire(ctx context.Context) error {
 		return nil
 	}
 	for _, ln := range r.retire() {
-		if err := r.waitFor(ctx, ln.ln.Settled()); err != nil {
+		if err := waitFor(ctx, ln.ln.Settled(), r.over); err != nil {
 			return err
 		}
 	}

@@ -125,14 +125,14 @@ func (c *Conn) leaves() bool {
 // those that wait here. It fails with the error of ctx, or with ErrServerClosed if somebody else has ended the life by force.
 func (r *run) await(ctx context.Context) error {
 	if quiet := r.enter(); quiet != nil {
-		err := r.waitFor(ctx, quiet)
+		err := waitFor(ctx, quiet, r.over)
 		r.leave(quiet)
 		return err
 	}
-	if err := r.waitFor(ctx, r.idle); err != nil {
+	if err := waitFor(ctx, r.idle, r.over); err != nil {
 		return err
 	}
-	_ = r.waitFor(ctx, r.over) // nothing is left that could hold it up for long
+	_ = waitFor(ctx, r.over, r.over) // nothing is left that could hold it up for long
 	return nil
 }
 
@@ -187,13 +187,14 @@ func (r *run) force() {
 	r.finish(true)
 }
 
-// waitFor waits for ch to be closed, without holding up the loop that the caller may be on.
-func (r *run) waitFor(ctx context.Context, ch <-chan struct{}) error {
+// waitFor waits for ch to be closed, without holding up the loop that the caller may be on. It fails with the error of ctx, or with
+// ErrServerClosed if over is closed and ch is not.
+func waitFor(ctx context.Context, ch, over <-chan struct{}) error {
 	wait := func() error {
 		err := ErrServerClosed
 		select {
 		case <-ch:
-		case <-r.over:
+		case <-over:
 		case <-ctx.Done():
 			err = ctx.Err()
 		}

@@ -62,9 +62,13 @@ func (p Packets) Addr() net.Addr { return p.addr }
 // Close closes a socket that is not attached.
 func (p Packets) Close() { p.engine.closeDescriptor(p.fd) }
 
-// AttachPackets makes s the socket of p, watched by l on behalf of owner. If the kernel refuses to watch it, it is closed. Loop goroutine
-// only.
+// AttachPackets makes s the socket of p, watched by l on behalf of owner. If the kernel refuses to watch it, or the engine is closing, it is closed. Loop
+// goroutine only.
 func (l *Loop) AttachPackets(s *Socket, p Packets, owner Owner) error {
+	if l.killed { // nobody would tell owner of it any more
+		p.Close()
+		return ErrEngineClosed
+	}
 	l.sockets.Add(1)
 	if err := l.Attach(s, Accepted{fd: p.fd}, owner); err != nil {
 		return err

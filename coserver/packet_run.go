@@ -1,0 +1,276 @@
+package coserver
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/strand-net/strand/loop"
+)
+
+// packetRun is one life of a PacketServer, from its first Listen to the end of its Shutdown.
+type packetRun struct {
+	server     *PacketServer
+	engine     *Engine
+	ownsEngine bool
+
+	maxSessions int64
+	idleAfter   int64 // nanoseconds; 0: never
+	maxWaiting  int
+	memory      memory
+
+	ctx  context.Context // of PacketSession.ServerContext
+	tell context.CancelCauseFunc
+
+	ending   atomic.Bool // nothing is received any more
+	finished atomic.Bool // or somebody is about to finish it
+
+	mu        sync.Mutex
+	listeners []*PacketListener
+	ports     []*packetPort
+	count     int64         // sessions whose handlers have not returned
+	inside    int64         // of them, those that wait in Shutdown
+	quiet     chan struct{} // closed when all others have returned; nil if there are none
+	idle      chan struct{} // closed when ending and the last handler has returned
+	over      chan struct{} // closed when Shutdown or Close has done all that it will do
+}
+
+func newPacketRun(s *PacketServer) (*packetRun, error) {
+	r := &packetRun{server: s, engine: s.Engine, idle: make(chan struct{}), over: make(chan struct{})}
+	r.maxSessions = int64(orDefault(s.MaxSessions, defaultMaxSessions))
+	r.maxWaiting = orDefault(s.MaxWaiting, defaultMaxWaiting)
+	r.idleAfter = max(0, int64(orDefault(s.IdleTimeout, defaultPacketIdle)))
+	r.memory = memory{max: int64(orDefault(s.MaxWaitingTotal, defaultMaxWaitingTotal)), used: &s.counters.waiting}
+	if r.engine == nil {
+		engine, err := NewEngine(EngineConfig{Logger: s.Logger})
+		if err != nil {
+			return nil, err
+		}
+		r.engine, r.ownsEngine = engine, true
+	}
+	r.ctx, r.tell = context.WithCancelCause(context.Background())
+	return r, nil
+}
+
+// listen binds as many sockets as are to share the address.
+func (r *packetRun) listen(network, address string) (*PacketListener, error) {
+	first, err := r.engine.loops.ListenPacket(network, address)
+	if err != nil {
+		return nil, err
+	}
+	ln := &PacketListener{run: r, addr: first.Addr(), bound: []loop.Packets{first}}
+	sockets := r.engine.loops.Loops()
+	if r.server.Sockets > 0 {
+		sockets = min(sockets, r.server.Sockets)
+	}
+	for len(ln.bound) < sockets {
+		another, err := first.Share()
+		if err != nil {
+			ln.unbind()
+			return nil, err
+		}
+		ln.bound = append(ln.bound, another)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending.Load() {
+		ln.unbind()
+		return nil, ErrServerClosed
+	}
+	r.listeners = append(r.listeners, ln)
+	return ln, nil
+}
+
+// unbind closes what is bound and not served.
+func (ln *PacketListener) unbind() {
+	for _, p := range ln.bound {
+		p.Close()
+	}
+	ln.bound = nil
+}
+
+// serve gives each socket of ln to a loop.
+func (r *packetRun) serve(ln *PacketListener) error {
+	r.mu.Lock()
+	bound, taken := ln.bound, ln.taken
+	ln.bound, ln.taken = nil, true
+	r.mu.Unlock()
+	if taken {
+		return &net.OpError{Op: "serve", Net: ln.addr.Network(), Addr: ln.addr, Err: net.ErrClosed}
+	}
+	results := make(chan error, len(bound))
+	for i, packets := range bound {
+		reactor := &r.engine.reactors[i]
+		p := &packetPort{run: r, reactor: reactor, local: ln.addr}
+		if !reactor.loop.Post(&portOpening{p, packets, results}) {
+			packets.Close()
+			results <- loop.ErrEngineClosed
+		}
+	}
+	var failed error
+	for range bound {
+		if err := <-results; err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// addPort takes p into the list, or reports that the server is ending.
+func (r *packetRun) addPort(p *packetPort) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending.Load() {
+		return false
+	}
+	r.ports = append(r.ports, p)
+	return true
+}
+
+// enter takes a session in, unless there are too many.
+func (r *packetRun) enter() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending.Load() {
+		r.server.counters.dropped.shutdown.Add(1)
+		return false
+	}
+	if r.count >= r.maxSessions {
+		r.server.counters.dropped.maxSessions.Add(1)
+		return false
+	}
+	r.count++
+	r.server.counters.active.Add(1)
+	r.server.counters.opened.Add(1)
+	return true
+}
+
+// leave takes it out, when its handler has returned.
+func (r *packetRun) leave() {
+	r.server.counters.active.Add(-1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count--
+	if r.ending.Load() && r.count == 0 {
+		close(r.idle)
+	}
+	r.settle()
+}
+
+// end lets nothing in any more. It reports whether it was the first to do so.
+func (r *packetRun) end() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending.Load() {
+		return false
+	}
+	r.ending.Store(true)
+	for _, ln := range r.listeners {
+		ln.unbind()
+	}
+	if r.count == 0 {
+		close(r.idle)
+	}
+	return true
+}
+
+func (r *packetRun) snapshot() []*packetPort {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]*packetPort(nil), r.ports...)
+}
+
+// drain closes the sessions that wait for a datagram, and tells the others.
+func (r *packetRun) drain() {
+	r.tell(ErrServerClosed)
+	for _, p := range r.snapshot() {
+		p.each((*PacketSession).endIfWaiting)
+	}
+}
+
+// force closes what is left, and ends the life without waiting for the handlers.
+func (r *packetRun) force() {
+	r.tell(ErrServerClosed)
+	for _, p := range r.snapshot() {
+		p.shut(ErrServerClosed)
+	}
+	r.finish(true)
+}
+
+func (r *packetRun) finishWhenIdle() {
+	select {
+	case <-r.idle:
+		r.finish(false)
+	case <-r.over:
+	}
+}
+
+// finish ends the life, if nobody has yet; as run.finish does.
+func (r *packetRun) finish(forced bool) {
+	for _, p := range r.snapshot() {
+		p.close()
+	}
+	r.server.ended(r)
+	if r.finished.Swap(true) {
+		return
+	}
+	switch {
+	case r.ownsEngine && forced:
+		go r.engine.Close()
+	case r.ownsEngine:
+		r.engine.Close()
+	}
+	close(r.over)
+}
+
+// await is [run.await] for sessions.
+func (r *packetRun) await(ctx context.Context) error {
+	if quiet := r.comeInside(); quiet != nil {
+		err := waitFor(ctx, quiet, r.over)
+		r.goOutside(quiet)
+		return err
+	}
+	if err := waitFor(ctx, r.idle, r.over); err != nil {
+		return err
+	}
+	_ = waitFor(ctx, r.over, r.over)
+	return nil
+}
+
+// comeInside returns nil unless the caller is a handler of r, and otherwise what is closed when all others have returned.
+func (r *packetRun) comeInside() chan struct{} {
+	caller := false
+	for _, p := range r.snapshot() {
+		p.each(func(s *PacketSession) { caller = caller || s.task.isCaller() })
+	}
+	if !caller {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.quiet == nil {
+		r.quiet = make(chan struct{})
+	}
+	quiet := r.quiet
+	r.inside++
+	r.settle()
+	return quiet
+}
+
+// goOutside undoes comeInside for a handler that waits no longer, if it has not been undone.
+func (r *packetRun) goOutside(quiet chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.quiet == quiet {
+		r.inside--
+	}
+}
+
+// settle lets the handlers go that wait for all others, if these have returned. The caller must have mu.
+func (r *packetRun) settle() {
+	if r.quiet != nil && r.inside > 0 && r.count <= r.inside {
+		close(r.quiet)
+		r.quiet, r.inside = nil, 0
+	}
+}
