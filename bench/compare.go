@@ -56,6 +56,9 @@ func (o *Options) run(ctx context.Context, engine string, scenario Scenario) (Me
 		if load.Process, err = Watch(child.PID()); err != nil {
 			return nil, err
 		}
+		if scenario.Name == scenarioUDPEcho {
+			return LoadUDP(ctx, load)
+		}
 		return Load(ctx, load)
 	}()
 	if err != nil {

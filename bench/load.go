@@ -77,6 +77,7 @@ type LoadResult struct {
 	// Latency of batches, from the begin of the first byte's sending to the last byte's arrival, in nanoseconds.
 	Latency   *hdrhistogram.Histogram
 	OverRange int64 // batches slower than the histogram's range
+	Lost      int64 // datagrams that did not come back, of LoadUDP
 
 	ConnectTime time.Duration // of all connections together
 	CPU         CPUTime       // of the server, within the window

@@ -14,6 +14,7 @@ type Measurement struct {
 	MaxUS        float64 `json:"latency_max_us"`
 	OverRange    int64   `json:"latency_over_range"`
 	Batches      int64   `json:"latency_batches"`
+	Lost         int64   `json:"datagrams_lost,omitempty"`
 	Drained      int     `json:"drained_batches"`
 	IdleKiB      float64 `json:"resident_kib_per_conn_idle"`
 	KiB          float64 `json:"resident_kib_per_conn"`
@@ -37,6 +38,7 @@ func newMeasurement(s Scenario, r *LoadResult) Measurement {
 		MaxUS:        float64(r.Latency.Max()) / 1e3,
 		OverRange:    r.OverRange,
 		Batches:      r.Latency.TotalCount() + r.OverRange,
+		Lost:         r.Lost,
 		Drained:      r.Drained,
 		IdleKiB:      perConn(r.RSSIdle - r.RSSBefore),
 		KiB:          perConn(r.RSSAfter - r.RSSBefore),

@@ -13,6 +13,9 @@ const (
 	scenarioLine = "line"
 
 	scenarioLength = "length"
+
+	// scenarioUDPEcho is datagrams that come back, as many of each peer on their way as a batch has.
+	scenarioUDPEcho = "udp-echo"
 )
 
 // maxLine is the longest line that the demo servers take, its newline included, in bytes.
@@ -26,7 +29,7 @@ type Options struct {
 	Pipeline int           // messages of a batch in the line and length scenarios
 	Duration time.Duration // measured time of each run
 	Rounds   int           // how often each engine runs in each scenario
-	Scenario string        // "echo", "line" or "length"; empty means the first two
+	Scenario string        // "echo", "line", "length" or "udp-echo"; empty means the first two
 
 	// Command says how to start a server of that engine and protocol: see StartChild.
 	Command func(engine, proto string) (program string, args []string)
@@ -52,8 +55,8 @@ func (o *Options) Validate() error {
 		return errors.New("conns: none")
 	case o.Rounds < 1:
 		return fmt.Errorf("rounds: %d is less than 1", o.Rounds)
-	case !slices.Contains([]string{"", scenarioEcho, scenarioLine, scenarioLength}, o.Scenario):
-		return fmt.Errorf("scenario: unknown scenario %q (there are: %s, %s, %s)", o.Scenario, scenarioEcho, scenarioLine, scenarioLength)
+	case !slices.Contains([]string{"", scenarioEcho, scenarioLine, scenarioLength, scenarioUDPEcho}, o.Scenario):
+		return fmt.Errorf("scenario: unknown scenario %q (there are: %s, %s, %s, %s)", o.Scenario, scenarioEcho, scenarioLine, scenarioLength, scenarioUDPEcho)
 	case (o.Scenario == "" || o.Scenario == scenarioLine) && o.Size > maxLine:
 		return fmt.Errorf("size: a line of %d bytes is over %d", o.Size, maxLine)
 	}

@@ -31,9 +31,16 @@ func plural(n int, what string) string {
 // pipelinedConns is how many connections the pipelined scenario has, unless all others have fewer.
 const pipelinedConns = 100
 
-// scenarios are echo at every number of connections, and pipelined lines at one; or messages with a length, if these are asked for.
+// scenarios are echo at every number of connections, and pipelined lines at one; or messages with a length, or datagrams at every number of peers, if these are
+// asked for.
 func (o *Options) scenarios() []Scenario {
 	var all []Scenario
+	if o.Scenario == scenarioUDPEcho {
+		for _, peers := range o.Conns {
+			all = append(all, Scenario{scenarioUDPEcho, peers, o.Size, o.Pipeline})
+		}
+		return all
+	}
 	if o.Scenario == "" || o.Scenario == scenarioEcho {
 		for _, conns := range o.Conns {
 			all = append(all, Scenario{scenarioEcho, conns, o.Size, 1})

@@ -19,7 +19,7 @@ type benchCommand struct {
 	Conns    []int         `default:"1,100,1000" help:"Numbers of connections to run echo at. Pipelined lines run at 100, or the highest of these." placeholder:"N,..."`
 	Size     int           `default:"64" help:"Size of a message in bytes." placeholder:"BYTES"`
 	Pipeline int           `default:"16" help:"Messages of a batch in the pipelined scenario." placeholder:"N"`
-	Scenario string        `help:"Run only this scenario: echo, line, or length (messages after their length; not with engine loop, and only if asked for)." placeholder:"NAME"`
+	Scenario string        `help:"Run only this scenario: echo, line, length (messages after their length), or udp-echo (datagrams, --pipeline of each of --conns peers on their way); the last two not with engine loop, and only if asked for." placeholder:"NAME"`
 	Duration time.Duration `default:"1s" help:"Measured time of each run."`
 	Rounds   int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
 	Quick    bool          `help:"One short round: shows that everything works, measures little."`
@@ -58,7 +58,7 @@ func (c *benchCommand) Run() error {
 func (c *benchCommand) options() (bench.Options, error) {
 	if len(c.Engines) == 0 {
 		for _, engine := range server.Engines() {
-			if c.Scenario != server.ProtoLength || engine != server.EngineLoop {
+			if c.Scenario != server.ProtoLength && c.Scenario != server.ProtoUDPEcho || engine != server.EngineLoop {
 				c.Engines = append(c.Engines, engine)
 			}
 		}
@@ -103,8 +103,8 @@ func (c *benchCommand) options() (bench.Options, error) {
 
 // protos are those that the servers have to speak.
 func (c *benchCommand) protos() []string {
-	if c.Scenario == server.ProtoLength {
-		return []string{server.ProtoLength}
+	if c.Scenario == server.ProtoLength || c.Scenario == server.ProtoUDPEcho {
+		return []string{c.Scenario}
 	}
 	return []string{server.ProtoEcho, server.ProtoLine}
 }
