@@ -109,3 +109,6 @@ func GoOn(e *Engine, do func()) { e.goOn(do) }
 
 // Begun reports whether c has unread input.
 func Begun(c *Conn) bool { return c.input.begun.Load() }
+
+// PacketLoop is the index of the loop that a session is at.
+func PacketLoop(s *PacketSession) int { return s.port.reactor.loop.Index() }
