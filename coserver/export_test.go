@@ -112,3 +112,10 @@ func Begun(c *Conn) bool { return c.input.begun.Load() }
 
 // PacketLoop is the index of the loop that a session is at.
 func PacketLoop(s *PacketSession) int { return s.port.reactor.loop.Index() }
+
+// PacketReaders is how many calls wait for a datagram of s.
+func PacketReaders(s *PacketSession) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.readers)
+}
