@@ -6,14 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
-	"syscall"
+	"net"
+	"os"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-
-	"github.com/strand-net/strand/poller"
-	"github.com/strand-net/strand/poller/sys"
+	"golang.org/x/net/ipv4"
 )
 
 const (
@@ -22,160 +20,164 @@ const (
 
 	// udpLost is how long a datagram may be on its way before it counts as lost and its place is used anew.
 	udpLost = 200 * time.Millisecond
+
+	// udpBatch is how many datagrams the load sends or takes in one system call.
+	udpBatch = 64
+
+	// udpBuffer is what the kernel holds for the load, in bytes, as far as net.core.rmem_max lets it; the load would lose what it does not hold.
+	udpBuffer = 4 << 20
+
+	maxDatagram = 65_507
+	maxUDPPeers = 1 << 16
 )
 
-// udpLoad drives peers of a UDP echo server from one goroutine. Each peer is a socket and has a window of Pipeline datagrams on their way: one
-// that comes back is compared byte by byte, and followed by the next.
+// udpLoad drives peers of a UDP echo server from one goroutine and one socket: each peer is an address of its own in 127.0.0.0/8, all of which are
+// this machine's (RFC 1122, 3.2.1.3), so that it costs little and the server is what is measured. Each has a window of Pipeline datagrams on their
+// way: one that comes back is compared byte by byte, and followed by the next.
 type udpLoad struct {
 	opts    *LoadOptions
-	to      netip.AddrPort
-	poller  poller.Poller
+	to      *net.UDPAddr
+	socket  *net.UDPConn
+	conn    *ipv4.PacketConn
 	peers   []udpPeer
-	in      *sys.RecvBatch
-	out     *sys.SendBatch
+	in, out []ipv4.Message
 	waits   []*udpPlace // that have to be sent
-	now     int64
-	late    int64 // came back after they had been given up
+	now     time.Time
 	counted int64
 	result  LoadResult
 }
 
 type udpPeer struct {
-	fd     int
+	source []byte // the control message that makes its address the sender's
 	places []udpPlace
 }
 
 // udpPlace is a place in a window.
 type udpPlace struct {
+	peer *udpPeer
 	data []byte
-	sent int64
+	sent time.Time
 }
 
-// LoadUDP is Load for a server that sends each datagram back. A datagram of Size bytes must have room for a header of 16. Every one that comes
-// back is checked; those that do not, within 200 ms, are counted.
+// LoadUDP is Load for a server that sends each datagram back, at an address in 127.0.0.0/8. A datagram of Size bytes must have room for a header of 16. Every
+// one that comes back is checked; those that do not, within 200 ms, are counted.
 func LoadUDP(ctx context.Context, o LoadOptions) (*LoadResult, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	if o.Size < udpHeader || o.Size > sys.MaxDatagram {
-		return nil, fmt.Errorf("size: a datagram has %d to %d bytes, not %d", udpHeader, sys.MaxDatagram, o.Size)
+	if o.Size < udpHeader || o.Size > maxDatagram {
+		return nil, fmt.Errorf("size: a datagram has %d to %d bytes, not %d", udpHeader, maxDatagram, o.Size)
 	}
-	addr, err := resolve(ctx, o.Addr)
+	if o.Conns >= maxUDPPeers {
+		return nil, fmt.Errorf("conns: %d peers are more than %d", o.Conns, maxUDPPeers-1)
+	}
+	to, err := resolve(ctx, o.Addr)
 	if err != nil {
 		return nil, err
 	}
-	p, err := poller.New(sys.Host)
+	if !to.Addr().Is4() || !to.Addr().IsLoopback() {
+		return nil, fmt.Errorf("addr: %v is not in 127.0.0.0/8, where the peers are", to)
+	}
+	socket, err := net.ListenUDP("udp4", nil)
 	if err != nil {
 		return nil, err
 	}
-	g := &udpLoad{opts: &o, to: addr, poller: p, in: sys.NewRecvBatch(max(2, min(o.Pipeline, 64))), out: sys.NewSendBatch(max(2, min(o.Pipeline, 64)))}
-	g.result.Latency = hdrhistogram.New(lowestLatency, highestLatency, latencyDigits)
-	defer g.close()
-	if err := g.open(); err != nil {
+	defer socket.Close()
+	defer context.AfterFunc(ctx, func() { socket.Close() })()
+	g := &udpLoad{opts: &o, to: net.UDPAddrFromAddrPort(to), socket: socket, conn: ipv4.NewPacketConn(socket)}
+	if err := errors.Join(socket.SetReadBuffer(udpBuffer), socket.SetWriteBuffer(udpBuffer), g.conn.SetControlMessage(ipv4.FlagDst, true)); err != nil {
 		return nil, err
 	}
-	if err := g.run(ctx); err != nil {
+	g.prepare()
+	err = g.run()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &g.result, nil
 }
 
-func (g *udpLoad) close() {
-	g.poller.Close()
-	for i := range g.peers {
-		sys.Host.Close(g.peers[i].fd)
-	}
-}
-
-func (g *udpLoad) open() error {
-	network, local := "udp4", "0.0.0.0:0"
-	if g.to.Addr().Is6() {
-		network, local = "udp6", "[::]:0"
-	}
+func (g *udpLoad) prepare() {
 	begin := time.Now()
+	g.result.Latency = hdrhistogram.New(lowestLatency, highestLatency, latencyDigits)
+	g.in, g.out = make([]ipv4.Message, udpBatch), make([]ipv4.Message, udpBatch)
+	for i := range g.in {
+		g.in[i].Buffers, g.in[i].OOB = [][]byte{make([]byte, g.opts.Size+1)}, ipv4.NewControlMessage(ipv4.FlagDst)
+		g.out[i].Buffers, g.out[i].Addr = make([][]byte, 1), g.to
+	}
 	all := patterns(g.opts.Size, 1, false, false)
-	for i := range g.opts.Conns {
-		fd, _, err := sys.Host.ListenPacket(network, local)
-		if err != nil {
-			return fmt.Errorf("peer %d of %d: %w", i+1, g.opts.Conns, err)
-		}
-		peer := udpPeer{fd: fd, places: make([]udpPlace, g.opts.Pipeline)}
-		g.peers = append(g.peers, peer)
+	g.peers = make([]udpPeer, g.opts.Conns)
+	for i := range g.peers {
+		peer := &g.peers[i]
+		control := ipv4.ControlMessage{Src: net.IPv4(127, 1, byte((i+1)>>8), byte(i+1))}
+		peer.source, peer.places = control.Marshal(), make([]udpPlace, g.opts.Pipeline)
 		for j := range peer.places {
 			data := bytes.Clone(all[(i+j)%len(all)])
 			binary.BigEndian.PutUint32(data, uint32(i))
 			binary.BigEndian.PutUint32(data[4:], uint32(j))
 			binary.BigEndian.PutUint64(data[8:], 0)
-			peer.places[j].data = data
-		}
-		if err := g.poller.Add(fd, poller.Token(i), poller.Readable); err != nil {
-			return err
+			peer.places[j] = udpPlace{peer: peer, data: data}
 		}
 	}
-	g.result.ConnectTime = time.Since(begin)
-	return nil
+	g.result.ConnectTime = max(1, time.Since(begin))
 }
 
-func (g *udpLoad) run(ctx context.Context) (err error) {
+func (g *udpLoad) run() (err error) {
 	if g.result.RSSBefore, err = g.opts.Process.rss(); err != nil {
 		return err
 	}
 	g.result.RSSIdle = g.result.RSSBefore
-	g.now = sys.Host.Nanotime()
-	begin := g.now + int64(g.opts.Warmup)
-	end, swept := begin+int64(g.opts.Window), g.now
+	g.now = time.Now()
 	for i := range g.peers {
 		for j := range g.peers[i].places {
 			g.waits = append(g.waits, &g.peers[i].places[j])
 		}
-		if err := g.send(i); err != nil {
+	}
+	if err := g.send(); err != nil {
+		return err
+	}
+	begin, swept := g.now.Add(g.opts.Warmup), g.now
+	for g.now.Before(begin) {
+		if swept, err = g.step(swept); err != nil {
 			return err
 		}
 	}
-	var cpu CPUTime
-	measuring := false
-	events := make([]poller.Event, 256)
-	for ctx.Err() == nil {
-		n, err := g.poller.Wait(events, udpLost)
-		if err != nil {
+	cpu, err := g.opts.Process.cpu()
+	if err != nil {
+		return err
+	}
+	g.result.Latency.Reset()
+	g.counted, g.result.Lost, g.result.OverRange = 0, 0, 0
+	begin = time.Now()
+	for end := begin.Add(g.opts.Window); g.now.Before(end); {
+		if swept, err = g.step(swept); err != nil {
 			return err
 		}
-		g.now = sys.Host.Nanotime()
-		for _, event := range events[:n] {
-			if err := g.receive(int(event.Token)); err != nil {
-				return err
-			}
-		}
-		if g.now-swept > int64(udpLost)/2 {
-			swept = g.now
-			if err := g.resend(); err != nil {
-				return err
-			}
-		}
-		if !measuring && g.now >= begin {
-			measuring = true
-			if cpu, err = g.opts.Process.cpu(); err != nil {
-				return err
-			}
-			g.result.Latency.Reset()
-			g.counted, g.result.Lost, g.result.OverRange = 0, 0, 0
-			begin = sys.Host.Nanotime()
-			end = begin + int64(g.opts.Window)
-		}
-		if g.now >= end {
-			return g.finish(begin, cpu)
-		}
 	}
-	return context.Cause(ctx)
+	return g.finish(begin, cpu)
 }
 
-func (g *udpLoad) finish(begin int64, before CPUTime) error {
+// step takes what has come back and sends what follows it.
+func (g *udpLoad) step(swept time.Time) (time.Time, error) {
+	if err := g.receive(); err != nil {
+		return swept, err
+	}
+	if g.now.Sub(swept) > udpLost/2 {
+		swept = g.now
+		g.giveUp()
+	}
+	return swept, g.send()
+}
+
+func (g *udpLoad) finish(begin time.Time, before CPUTime) error {
 	after, err := g.opts.Process.cpu()
 	if err != nil {
 		return err
 	}
 	r := &g.result
-	r.Elapsed = time.Duration(sys.Host.Nanotime() - begin)
+	r.Elapsed = time.Since(begin)
 	r.CPU = CPUTime{User: after.User - before.User, System: after.System - before.System}
 	if r.Messages = g.counted; r.Messages == 0 {
 		return errors.New("nothing came back within the measured time")
@@ -184,55 +186,54 @@ func (g *udpLoad) finish(begin int64, before CPUTime) error {
 	return err
 }
 
-// receive takes what has come back to peer i, until there is nothing more, and sends what follows it.
-func (g *udpLoad) receive(i int) error {
-	for {
-		n, errno := sys.Host.RecvBatch(g.peers[i].fd, g.in)
-		switch errno {
-		case 0:
-		case syscall.EAGAIN, syscall.EINTR:
-			return nil
-		default:
-			return fmt.Errorf("peer %d: %w", i, errno)
-		}
-		for _, m := range g.in.Messages[:n] {
-			if err := g.check(i, m); err != nil {
-				return fmt.Errorf("peer %d: %w", i, err)
-			}
-		}
-		if err := g.send(i); err != nil {
+func (g *udpLoad) receive() error {
+	if err := g.socket.SetReadDeadline(g.now.Add(udpLost)); err != nil {
+		return err
+	}
+	n, err := g.conn.ReadBatch(g.in, 0)
+	g.now = time.Now()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i := range g.in[:n] {
+		if err := g.check(&g.in[i]); err != nil {
 			return err
 		}
-		if n < len(g.in.Messages) {
-			return nil
-		}
 	}
+	return nil
 }
 
 // check compares a datagram with what was sent.
-func (g *udpLoad) check(i int, m sys.Message) error {
-	if m.Addr != g.to {
+func (g *udpLoad) check(m *ipv4.Message) error {
+	data := m.Buffers[0][:m.N]
+	if from, ok := m.Addr.(*net.UDPAddr); !ok || from.Port != g.to.Port || !from.IP.Equal(g.to.IP) {
 		return fmt.Errorf("a datagram from %v, which is not the server", m.Addr)
 	}
-	if len(m.Data) < udpHeader {
-		return fmt.Errorf("a datagram of %d bytes, where %d were sent", len(m.Data), g.opts.Size)
+	if len(data) < udpHeader {
+		return fmt.Errorf("a datagram of %d bytes, where %d were sent", len(data), g.opts.Size)
 	}
-	place := binary.BigEndian.Uint32(m.Data[4:])
-	if binary.BigEndian.Uint32(m.Data) != uint32(i) || place >= uint32(len(g.peers[i].places)) {
-		return fmt.Errorf("a datagram that begins with %x: it is another peer's", m.Data[:udpHeader])
+	var control ipv4.ControlMessage
+	if err := control.Parse(m.OOB[:m.NN]); err != nil {
+		return err
+	}
+	to := control.Dst.To4()
+	i, place := int(binary.BigEndian.Uint32(data)), int(binary.BigEndian.Uint32(data[4:]))
+	if to == nil || i != int(to[2])<<8+int(to[3])-1 || i >= len(g.peers) || place >= len(g.peers[i].places) {
+		return fmt.Errorf("a datagram to %v that begins with %x: it is another peer's", to, data[:udpHeader])
 	}
 	p := &g.peers[i].places[place]
-	used, want := binary.BigEndian.Uint64(m.Data[8:]), binary.BigEndian.Uint64(p.data[8:])
-	if used < want {
-		g.late++
-		return nil
+	if binary.BigEndian.Uint64(data[8:]) < binary.BigEndian.Uint64(p.data[8:]) {
+		return nil // it had been given up
 	}
-	if !bytes.Equal(m.Data, p.data) {
-		return fmt.Errorf("a datagram is not what was sent: %d bytes that begin with %x, want %d that begin with %x",
-			len(m.Data), m.Data[:udpHeader], len(p.data), p.data[:udpHeader])
+	if !bytes.Equal(data, p.data) {
+		return fmt.Errorf("a datagram to %v is not what was sent: %d bytes that begin with %x, want %d that begin with %x",
+			to, len(data), data[:udpHeader], len(p.data), p.data[:udpHeader])
 	}
 	g.counted++
-	if g.result.Latency.RecordValue(max(lowestLatency, g.now-p.sent)) != nil {
+	if g.result.Latency.RecordValue(max(lowestLatency, int64(g.now.Sub(p.sent)))) != nil {
 		g.result.OverRange++
 	}
 	g.next(p)
@@ -245,47 +246,35 @@ func (g *udpLoad) next(p *udpPlace) {
 	g.waits = append(g.waits, p)
 }
 
-// send sends what waits, from peer i.
-func (g *udpLoad) send(i int) error {
-	for len(g.waits) > 0 {
-		g.out.Reset()
-		for _, p := range g.waits {
-			if g.out.Full() {
-				break
-			}
+// send sends what waits.
+func (g *udpLoad) send() error {
+	for begun := 0; begun < len(g.waits); {
+		batch := g.waits[begun:min(begun+udpBatch, len(g.waits))]
+		begun += len(batch)
+		for i, p := range batch {
 			p.sent = g.now
-			g.out.Add(sys.Message{Addr: g.to, Data: p.data}, g.to.Addr().Is6())
+			g.out[i].Buffers[0], g.out[i].OOB = p.data, p.peer.source
 		}
-		count := g.out.Len()
-		for sent := 0; sent < count; {
-			n, errno := sys.Host.SendBatch(g.peers[i].fd, g.out, sent)
-			switch errno {
-			case 0:
-				sent += n
-			case syscall.EINTR:
-			case syscall.EAGAIN, syscall.ENOBUFS: // lost, then
-				sent = count
-			default:
-				return fmt.Errorf("peer %d: %w", i, errno)
+		for sent := 0; sent < len(batch); {
+			n, err := g.conn.WriteBatch(g.out[sent:len(batch)], 0)
+			if err != nil {
+				return err
 			}
+			sent += n
 		}
-		g.waits = g.waits[:copy(g.waits, g.waits[count:])]
 	}
+	g.waits = g.waits[:0]
 	return nil
 }
 
-// resend gives up what has been on its way for too long.
-func (g *udpLoad) resend() error {
+// giveUp counts what has been on its way for too long, and has its places used anew.
+func (g *udpLoad) giveUp() {
 	for i := range g.peers {
 		for j := range g.peers[i].places {
-			if p := &g.peers[i].places[j]; g.now-p.sent > int64(udpLost) {
+			if p := &g.peers[i].places[j]; g.now.Sub(p.sent) > udpLost {
 				g.result.Lost++
 				g.next(p)
 			}
 		}
-		if err := g.send(i); err != nil {
-			return err
-		}
 	}
-	return nil
 }
