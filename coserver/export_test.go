@@ -119,3 +119,17 @@ func PacketReaders(s *PacketSession) int {
 	defer s.mu.Unlock()
 	return len(s.readers)
 }
+
+// PacketWriters is how many calls of s wait for room, or are about to.
+func PacketWriters(s *PacketSession) int { return int(s.writing.Load()) }
+
+// CanInline says whether handlers may run on their loops.
+const CanInline = canInline
+
+// LeftPacketSessions is how many sessions the sockets of s know.
+func LeftPacketSessions(s *PacketServer) (count int) {
+	for _, p := range s.current().snapshot() {
+		p.each(func(*PacketSession) { count++ })
+	}
+	return count
+}

@@ -39,7 +39,6 @@ func (o *portOpening) RunOnLoop() { o.result <- o.port.open(o.packets) }
 // open attaches the port to its loop. Loop goroutine only.
 func (p *packetPort) open(packets loop.Packets) error {
 	s, l := p.run.server, p.reactor.loop
-	packets.Coalesce()
 	p.in = loop.NewRecvBatch(recvMessages)
 	p.sessions = make(map[netip.AddrPort]*PacketSession)
 	if err := l.AttachPackets(&p.sock, packets, p); err != nil {

@@ -72,6 +72,9 @@ func (r *packetRun) listen(network, address string) (*PacketListener, error) {
 		}
 		ln.bound = append(ln.bound, another)
 	}
+	for _, p := range ln.bound {
+		p.Coalesce()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ending.Load() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,6 +99,8 @@ func TestPacketShutdownFromHandlers(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		s := &coserver.PacketServer{Carrier: carrier}
 		results := make(chan error, 10)
+		var both sync.WaitGroup
+		both.Add(2)
 		s.Handler = func(session *coserver.PacketSession) error {
 			buffer := make([]byte, 100)
 			for {
@@ -105,7 +108,9 @@ func TestPacketShutdownFromHandlers(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if string(buffer[:n]) == "end" {
+				if string(buffer[:n]) == "both" {
+					both.Done()
+					both.Wait() // what has not been received by the time of the first Shutdown never is
 					results <- s.Shutdown(context.Background())
 				}
 				if _, err := session.Write(buffer[:n]); err != nil {
@@ -119,11 +124,13 @@ func TestPacketShutdownFromHandlers(t *testing.T) {
 			exchangePacket(t, c, "alive")
 		}
 		for _, c := range []net.Conn{first, second} {
-			_, err := io.WriteString(c, "end")
+			_, err := io.WriteString(c, "both")
 			require.NoError(t, err)
 		}
 		require.NoError(t, receive(t, results))
-		expectPacket(t, first, "end") // each of the two has come before, or was not received any more
+		require.NoError(t, receive(t, results))
+		expectPacket(t, first, "both")
+		expectPacket(t, second, "both")
 	})
 }
 
