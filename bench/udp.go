@@ -6,12 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"os"
+	"net/netip"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	"golang.org/x/net/ipv4"
 )
 
 const (
@@ -35,12 +33,11 @@ const (
 // this machine's (RFC 1122, 3.2.1.3), so that it costs little and the server is what is measured. Each has a window of Pipeline datagrams on their
 // way: one that comes back is compared byte by byte, and followed by the next.
 type udpLoad struct {
+	ctx     context.Context
 	opts    *LoadOptions
-	to      *net.UDPAddr
-	socket  *net.UDPConn
-	conn    *ipv4.PacketConn
+	to      netip.AddrPort
+	socket  *udpSocket
 	peers   []udpPeer
-	in, out []ipv4.Message
 	waits   []*udpPlace // that have to be sent
 	now     time.Time
 	counted int64
@@ -48,7 +45,7 @@ type udpLoad struct {
 }
 
 type udpPeer struct {
-	source []byte // the control message that makes its address the sender's
+	addr   netip.Addr
 	places []udpPlace
 }
 
@@ -78,22 +75,14 @@ func LoadUDP(ctx context.Context, o LoadOptions) (*LoadResult, error) {
 	if !to.Addr().Is4() || !to.Addr().IsLoopback() {
 		return nil, fmt.Errorf("addr: %v is not in 127.0.0.0/8, where the peers are", to)
 	}
-	socket, err := net.ListenUDP("udp4", nil)
+	socket, err := openUDPSocket(to, o.Size)
 	if err != nil {
 		return nil, err
 	}
-	defer socket.Close()
-	defer context.AfterFunc(ctx, func() { socket.Close() })()
-	g := &udpLoad{opts: &o, to: net.UDPAddrFromAddrPort(to), socket: socket, conn: ipv4.NewPacketConn(socket)}
-	if err := errors.Join(socket.SetReadBuffer(udpBuffer), socket.SetWriteBuffer(udpBuffer), g.conn.SetControlMessage(ipv4.FlagDst, true)); err != nil {
-		return nil, err
-	}
+	defer socket.close()
+	g := &udpLoad{ctx: ctx, opts: &o, to: to, socket: socket}
 	g.prepare()
-	err = g.run()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if err != nil {
+	if err := g.run(); err != nil {
 		return nil, err
 	}
 	return &g.result, nil
@@ -102,17 +91,11 @@ func LoadUDP(ctx context.Context, o LoadOptions) (*LoadResult, error) {
 func (g *udpLoad) prepare() {
 	begin := time.Now()
 	g.result.Latency = hdrhistogram.New(lowestLatency, highestLatency, latencyDigits)
-	g.in, g.out = make([]ipv4.Message, udpBatch), make([]ipv4.Message, udpBatch)
-	for i := range g.in {
-		g.in[i].Buffers, g.in[i].OOB = [][]byte{make([]byte, g.opts.Size+1)}, ipv4.NewControlMessage(ipv4.FlagDst)
-		g.out[i].Buffers, g.out[i].Addr = make([][]byte, 1), g.to
-	}
 	all := patterns(g.opts.Size, 1, false, false)
 	g.peers = make([]udpPeer, g.opts.Conns)
 	for i := range g.peers {
 		peer := &g.peers[i]
-		control := ipv4.ControlMessage{Src: net.IPv4(127, 1, byte((i+1)>>8), byte(i+1))}
-		peer.source, peer.places = control.Marshal(), make([]udpPlace, g.opts.Pipeline)
+		peer.addr, peer.places = peerAddr(i), make([]udpPlace, g.opts.Pipeline)
 		for j := range peer.places {
 			data := bytes.Clone(all[(i+j)%len(all)])
 			binary.BigEndian.PutUint32(data, uint32(i))
@@ -186,20 +169,22 @@ func (g *udpLoad) finish(begin time.Time, before CPUTime) error {
 	return err
 }
 
+// peerAddr is the address of peer i.
+func peerAddr(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, 1, byte((i + 1) >> 8), byte(i + 1)})
+}
+
 func (g *udpLoad) receive() error {
-	if err := g.socket.SetReadDeadline(g.now.Add(udpLost)); err != nil {
-		return err
+	if g.ctx.Err() != nil {
+		return context.Cause(g.ctx)
 	}
-	n, err := g.conn.ReadBatch(g.in, 0)
-	g.now = time.Now()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
-	}
+	n, err := g.socket.receive()
 	if err != nil {
 		return err
 	}
-	for i := range g.in[:n] {
-		if err := g.check(&g.in[i]); err != nil {
+	g.now = time.Now()
+	for i := range n {
+		if err := g.check(g.socket.datagram(i)); err != nil {
 			return err
 		}
 	}
@@ -207,21 +192,15 @@ func (g *udpLoad) receive() error {
 }
 
 // check compares a datagram with what was sent.
-func (g *udpLoad) check(m *ipv4.Message) error {
-	data := m.Buffers[0][:m.N]
-	if from, ok := m.Addr.(*net.UDPAddr); !ok || from.Port != g.to.Port || !from.IP.Equal(g.to.IP) {
-		return fmt.Errorf("a datagram from %v, which is not the server", m.Addr)
+func (g *udpLoad) check(data []byte, from netip.AddrPort, to netip.Addr) error {
+	if from != g.to {
+		return fmt.Errorf("a datagram from %v, which is not the server", from)
 	}
 	if len(data) < udpHeader {
 		return fmt.Errorf("a datagram of %d bytes, where %d were sent", len(data), g.opts.Size)
 	}
-	var control ipv4.ControlMessage
-	if err := control.Parse(m.OOB[:m.NN]); err != nil {
-		return err
-	}
-	to := control.Dst.To4()
 	i, place := int(binary.BigEndian.Uint32(data)), int(binary.BigEndian.Uint32(data[4:]))
-	if to == nil || i != int(to[2])<<8+int(to[3])-1 || i >= len(g.peers) || place >= len(g.peers[i].places) {
+	if i >= len(g.peers) || to != g.peers[i].addr || place >= len(g.peers[i].places) {
 		return fmt.Errorf("a datagram to %v that begins with %x: it is another peer's", to, data[:udpHeader])
 	}
 	p := &g.peers[i].places[place]
@@ -253,14 +232,10 @@ func (g *udpLoad) send() error {
 		begun += len(batch)
 		for i, p := range batch {
 			p.sent = g.now
-			g.out[i].Buffers[0], g.out[i].OOB = p.data, p.peer.source
+			g.socket.set(i, p.data, p.peer.addr)
 		}
-		for sent := 0; sent < len(batch); {
-			n, err := g.conn.WriteBatch(g.out[sent:len(batch)], 0)
-			if err != nil {
-				return err
-			}
-			sent += n
+		if err := g.socket.send(len(batch)); err != nil {
+			return err
 		}
 	}
 	g.waits = g.waits[:0]
