@@ -74,6 +74,8 @@ func TestMaxWaiting(t *testing.T) {
 				if policy == coserver.CutSlow {
 					require.ErrorIs(t, receive(t, causes), coserver.ErrQueueFull)
 					require.EqualValues(t, 1, s.Stats().Cut)
+					// One had no room before the cut, and one has none of those that come before the handler has returned.
+					eventually(t, func() bool { return s.Stats().Dropped.MaxWaiting == sent/(most+1) }, "dropped")
 					close(h.goOn)
 					// What came after the cut is the next session's.
 					receive(t, h.began)

@@ -32,6 +32,7 @@ type PacketSession struct {
 
 	mu       sync.Mutex
 	waiting  packetQueue
+	lent     packet          // what the latest Next has returned
 	readers  []*packetReader // that wait for a datagram, in order
 	active   int64           // when the latest has come, or somebody has begun to wait for it
 	readAt   int64           // when reads give up; 0: never
@@ -49,10 +50,21 @@ type PacketSession struct {
 
 // packetReader is a Read that waits. Whoever ends the wait fills in the result before.
 type packetReader struct {
-	p      []byte
+	p      []byte // where the datagram is copied to, or
+	lend   bool   // it is to be kept in packet
 	waiter waiter
+	packet packet
 	n      int
 	err    error
+}
+
+// take gives the reader its datagram.
+func (r *packetReader) take(data []byte) {
+	if r.err = nil; r.lend {
+		r.packet, r.n = newPacket(data), len(data)
+	} else if r.n = copy(r.p, data); r.n < len(data) {
+		r.err = io.ErrShortBuffer
+	}
 }
 
 func newPacketSession(p *packetPort, peer netip.AddrPort) *PacketSession {
@@ -105,37 +117,59 @@ func (s *PacketSession) ReadFrom(p []byte) (int, net.Addr, error) {
 	return n, s.RemoteAddr(), err
 }
 
+// Next is Read without a copy, and without a buffer of the handler's own: what it returns is lent, for the caller to read and to change, until the next call of
+// Next or Read, or until the handler returns. One goroutine at a time may use it.
+func (s *PacketSession) Next() ([]byte, error) {
+	packet, _, err := s.take(nil, true)
+	if err != nil {
+		return nil, s.opError("read", err)
+	}
+	return packet.data, nil
+}
+
 func (s *PacketSession) read(p []byte) (int, error) {
+	_, n, err := s.take(p, false)
+	return n, err
+}
+
+// take waits for a datagram, and copies it to p or lends it.
+func (s *PacketSession) take(p []byte, lend bool) (packet, int, error) {
 	own := s.task.isCaller()
 	s.mu.Lock()
+	s.takeBack()
 	switch {
 	case s.closed.Load():
 		defer s.mu.Unlock()
-		return 0, s.endedBy()
+		return packet{}, 0, s.endedBy()
 	case s.readAt != 0 && s.readAt <= s.port.reactor.loop.Now():
 		s.mu.Unlock()
-		return 0, os.ErrDeadlineExceeded
+		return packet{}, 0, os.ErrDeadlineExceeded
 	case s.waiting.len() > 0:
-		packet := s.waiting.pop(s.run)
-		s.mu.Unlock()
-		n := copy(p, packet.data)
-		short := n < len(packet.data)
-		packet.free()
-		s.noteRead(own)
-		if short {
-			return n, io.ErrShortBuffer
+		next := s.waiting.pop(s.run)
+		if lend {
+			s.lent = next
 		}
-		return n, nil
+		s.mu.Unlock()
+		s.noteRead(own)
+		if lend {
+			return next, len(next.data), nil
+		}
+		defer next.free()
+		n := copy(p, next.data)
+		if n < len(next.data) {
+			return packet{}, n, io.ErrShortBuffer
+		}
+		return packet{}, n, nil
 	case s.run.ending.Load():
 		s.mu.Unlock()
 		s.shut(ErrServerClosed)
-		return 0, net.ErrClosed
+		return packet{}, 0, net.ErrClosed
 	}
 	r := &s.own
 	if !own {
 		r = new(packetReader)
 	}
-	r.p = p
+	r.p, r.lend = p, lend
 	r.waiter.prepare(s.self())
 	s.readers = append(s.readers, r)
 	if !own || s.readVisit == 0 || s.readVisit != s.task.visit {
@@ -148,7 +182,22 @@ func (s *PacketSession) read(p []byte) (int, error) {
 	r.waiter.wait()
 	r.p = nil
 	s.noteRead(own)
-	return r.n, r.err
+	if lent := r.packet; lent.data != nil {
+		r.packet = packet{}
+		s.mu.Lock()
+		s.lent = lent
+		s.mu.Unlock()
+		return lent, r.n, r.err
+	}
+	return packet{}, r.n, r.err
+}
+
+// takeBack frees what Next has lent. The caller must have mu.
+func (s *PacketSession) takeBack() {
+	if s.lent.data != nil {
+		s.lent.free()
+		s.lent = packet{}
+	}
 }
 
 // noteRead remembers in which visit the handler has got a datagram: if it waits for the next in the same, no time has passed.
@@ -270,10 +319,7 @@ func (s *PacketSession) arrive(data []byte, now int64) {
 	if len(s.readers) > 0 {
 		r := s.readers[0]
 		s.readers = slices.Delete(s.readers, 0, 1)
-		r.n, r.err = copy(r.p, data), nil
-		if r.n < len(data) {
-			r.err = io.ErrShortBuffer
-		}
+		r.take(data)
 		s.mu.Unlock()
 		r.waiter.wakeLater(s.port.reactor.loop)
 		return
@@ -308,6 +354,7 @@ func (s *PacketSession) enqueue(data []byte) (cut bool) {
 func (s *PacketSession) takeWaiting() packetQueue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.takeBack()
 	left := s.waiting
 	s.waiting = packetQueue{}
 	return left

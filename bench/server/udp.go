@@ -17,7 +17,7 @@ const ProtoUDPEcho = "udp-echo"
 // once fill the default.
 const udpReadBuffer = 4 << 20
 
-// udpBuffer is what each handler reads with, in bytes: what a datagram can have.
+// udpBuffer is what each goroutine of engine net reads with, in bytes: what a datagram can have.
 const udpBuffer = 1 << 16
 
 func listenUDP(o Options) (Server, error) {
@@ -50,13 +50,12 @@ type coUDP struct {
 }
 
 func coUDPEcho(s *coserver.PacketSession) error {
-	buffer := make([]byte, udpBuffer)
 	for {
-		n, err := s.Read(buffer)
+		data, err := s.Next()
 		if err != nil {
 			return err
 		}
-		if _, err := s.Write(buffer[:n]); err != nil {
+		if _, err := s.Write(data); err != nil {
 			return err
 		}
 	}
