@@ -44,6 +44,7 @@ func TestPacketShutdown(t *testing.T) {
 			require.NoError(t, err)
 		}
 		receive(t, busy)
+		eventually(t, func() bool { return s.Stats().Waiting > 0 }, "the second has been received")
 		done := make(chan error, 1)
 		go func() { done <- s.Shutdown(t.Context()) }()
 		require.ErrorIs(t, receive(t, told), coserver.ErrServerClosed)
