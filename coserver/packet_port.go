@@ -83,7 +83,7 @@ func (r *portReading) RunOnLoop() { (*packetPort)(r).receive() }
 
 // receive takes a batch. Loop goroutine only.
 func (p *packetPort) receive() {
-	if p.run.ending.Load() || p.sock.Acquire(loop.ReadSide) != loop.TurnTaken {
+	if p.run.drained.Load() || p.sock.Acquire(loop.ReadSide) != loop.TurnTaken {
 		return
 	}
 	n, err := p.sock.RecvBatch(p.in)
@@ -126,7 +126,7 @@ func (p *packetPort) deliver(n int) {
 // arrive gives a datagram to the session of its peer, or to a new one. The caller must have mu.
 func (p *packetPort) arrive(s *PacketSession, from netip.AddrPort, data []byte, now int64) *PacketSession {
 	if s == nil {
-		if !p.run.enter() {
+		if !p.run.admit() {
 			return nil
 		}
 		s = newPacketSession(p, from)
@@ -142,7 +142,7 @@ func (p *packetPort) arrive(s *PacketSession, from netip.AddrPort, data []byte, 
 func (p *packetPort) replace(s *PacketSession) {
 	p.mu.Lock()
 	left := s.takeWaiting()
-	if len(left.items) > 0 && !p.run.ending.Load() {
+	if len(left.items) > 0 && !p.run.drained.Load() {
 		next := newPacketSession(p, s.peer)
 		next.waiting = left
 		next.active = p.reactor.loop.Now()
@@ -156,7 +156,7 @@ func (p *packetPort) replace(s *PacketSession) {
 	delete(p.sessions, s.peer)
 	p.mu.Unlock()
 	left.drop(p.run)
-	p.run.leave()
+	p.run.depart()
 }
 
 // each calls do for every session.

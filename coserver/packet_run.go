@@ -3,7 +3,6 @@ package coserver
 import (
 	"context"
 	"net"
-	"sync"
 	"sync/atomic"
 
 	"github.com/strand-net/strand/loop"
@@ -11,11 +10,12 @@ import (
 
 // packetRun is one life of a PacketServer, from its first Listen to the end of its Shutdown.
 type packetRun struct {
+	life
 	server     *PacketServer
 	engine     *Engine
 	ownsEngine bool
 
-	maxSessions int64
+	maxSessions int
 	idleAfter   int64 // nanoseconds; 0: never
 	maxWaiting  int
 	memory      memory
@@ -23,22 +23,16 @@ type packetRun struct {
 	ctx  context.Context // of PacketSession.ServerContext
 	tell context.CancelCauseFunc
 
-	ending   atomic.Bool // nothing is received any more
-	finished atomic.Bool // or somebody is about to finish it
+	drained atomic.Bool // it is ending: nothing is received any more
 
-	mu        sync.Mutex
-	listeners []*PacketListener
+	listeners []*PacketListener // protected by mu, as ports is
 	ports     []*packetPort
-	count     int64         // sessions whose handlers have not returned
-	inside    int64         // of them, those that wait in Shutdown
-	quiet     chan struct{} // closed when all others have returned; nil if there are none
-	idle      chan struct{} // closed when ending and the last handler has returned
-	over      chan struct{} // closed when Shutdown or Close has done all that it will do
 }
 
 func newPacketRun(s *PacketServer) (*packetRun, error) {
-	r := &packetRun{server: s, engine: s.Engine, idle: make(chan struct{}), over: make(chan struct{})}
-	r.maxSessions = int64(orDefault(s.MaxSessions, defaultMaxSessions))
+	r := &packetRun{server: s, engine: s.Engine}
+	r.begin()
+	r.maxSessions = orDefault(s.MaxSessions, defaultMaxSessions)
 	r.maxWaiting = orDefault(s.MaxWaiting, defaultMaxWaiting)
 	r.idleAfter = max(0, int64(orDefault(s.IdleTimeout, defaultPacketIdle)))
 	r.memory = memory{max: int64(orDefault(s.MaxWaitingTotal, defaultMaxWaitingTotal)), used: &s.counters.waiting}
@@ -77,7 +71,7 @@ func (r *packetRun) listen(network, address string) (*PacketListener, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ending.Load() {
+	if r.ending {
 		ln.unbind()
 		return nil, ErrServerClosed
 	}
@@ -124,18 +118,18 @@ func (r *packetRun) serve(ln *PacketListener) error {
 func (r *packetRun) addPort(p *packetPort) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ending.Load() {
+	if r.ending {
 		return false
 	}
 	r.ports = append(r.ports, p)
 	return true
 }
 
-// enter takes a session in, unless there are too many.
-func (r *packetRun) enter() bool {
+// admit takes a session in, unless there are too many.
+func (r *packetRun) admit() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ending.Load() {
+	if r.ending {
 		r.server.counters.dropped.shutdown.Add(1)
 		return false
 	}
@@ -149,32 +143,26 @@ func (r *packetRun) enter() bool {
 	return true
 }
 
-// leave takes it out, when its handler has returned.
-func (r *packetRun) leave() {
+// depart takes it out, when its handler has returned.
+func (r *packetRun) depart() {
 	r.server.counters.active.Add(-1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.count--
-	if r.ending.Load() && r.count == 0 {
-		close(r.idle)
-	}
-	r.settle()
+	r.left()
 }
 
 // end lets nothing in any more. It reports whether it was the first to do so.
 func (r *packetRun) end() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ending.Load() {
+	if r.ending {
 		return false
 	}
-	r.ending.Store(true)
+	r.drained.Store(true)
 	for _, ln := range r.listeners {
 		ln.unbind()
 	}
-	if r.count == 0 {
-		close(r.idle)
-	}
+	r.life.end()
 	return true
 }
 
@@ -201,79 +189,19 @@ func (r *packetRun) force() {
 	r.finish(true)
 }
 
-func (r *packetRun) finishWhenIdle() {
-	select {
-	case <-r.idle:
-		r.finish(false)
-	case <-r.over:
-	}
-}
-
 // finish ends the life, if nobody has yet; as run.finish does.
 func (r *packetRun) finish(forced bool) {
 	for _, p := range r.snapshot() {
 		p.close()
 	}
 	r.server.ended(r)
-	if r.finished.Swap(true) {
-		return
-	}
-	switch {
-	case r.ownsEngine && forced:
-		go r.engine.Close()
-	case r.ownsEngine:
-		r.engine.Close()
-	}
-	close(r.over)
+	r.life.finish(ownEngine(r.engine, r.ownsEngine), forced)
 }
 
-// await is [run.await] for sessions.
-func (r *packetRun) await(ctx context.Context) error {
-	if quiet := r.comeInside(); quiet != nil {
-		err := waitFor(ctx, quiet, r.over)
-		r.goOutside(quiet)
-		return err
-	}
-	if err := waitFor(ctx, r.idle, r.over); err != nil {
-		return err
-	}
-	_ = waitFor(ctx, r.over, r.over)
-	return nil
-}
-
-// comeInside returns nil unless the caller is a handler of r, and otherwise what is closed when all others have returned.
-func (r *packetRun) comeInside() chan struct{} {
-	caller := false
+// isHandler reports whether the caller is a handler of r.
+func (r *packetRun) isHandler() (is bool) {
 	for _, p := range r.snapshot() {
-		p.each(func(s *PacketSession) { caller = caller || s.task.isCaller() })
+		p.each(func(s *PacketSession) { is = is || s.task.isCaller() })
 	}
-	if !caller {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.quiet == nil {
-		r.quiet = make(chan struct{})
-	}
-	quiet := r.quiet
-	r.inside++
-	r.settle()
-	return quiet
-}
-
-// goOutside undoes comeInside for a handler that waits no longer, if it has not been undone.
-func (r *packetRun) goOutside(quiet chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.quiet == quiet {
-		r.inside--
-	}
-}
-
-// settle lets the handlers go that wait for all others, if these have returned. The caller must have mu.
-func (r *packetRun) settle() {
-	if r.quiet != nil && r.inside > 0 && r.count <= r.inside {
-		close(r.quiet)
-		r.quiet, r.inside = nil, 0
-	}
+	return is
 }

@@ -168,7 +168,7 @@ func (s *PacketServer) Serve(ln *PacketListener) error {
 	if ln.run.server != s {
 		return &net.OpError{Op: "serve", Net: ln.addr.Network(), Addr: ln.addr, Err: errors.New("coserver: a listener of another PacketServer")}
 	}
-	if err := ln.run.serve(ln); err != nil && !ln.run.ending.Load() {
+	if err := ln.run.serve(ln); err != nil && !ln.run.drained.Load() {
 		return err
 	}
 	<-ln.run.over
@@ -211,10 +211,10 @@ func (s *PacketServer) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	if r.end() {
-		go r.finishWhenIdle()
+		go r.finishWhenIdle(r.finish)
 	}
 	r.drain()
-	err := r.await(ctx)
+	err := r.await(ctx, r.isHandler())
 	if err != nil {
 		r.force()
 	}

@@ -160,7 +160,7 @@ func (s *PacketSession) take(p []byte, lend bool) (packet, int, error) {
 			return packet{}, n, io.ErrShortBuffer
 		}
 		return packet{}, n, nil
-	case s.run.ending.Load():
+	case s.run.drained.Load():
 		s.mu.Unlock()
 		s.shut(ErrServerClosed)
 		return packet{}, 0, net.ErrClosed

@@ -25,9 +25,9 @@ func (s *Server) Retire(ctx context.Context) error {
 		}
 	}
 	if r.end() { // nobody is on the way any more, and so nobody is turned away
-		go r.finishWhenIdle()
+		go r.finishWhenIdle(r.finish)
 	}
-	return r.await(ctx)
+	return r.await(ctx, r.isHandler())
 }
 
 // retire closes the listeners and returns them.
