@@ -70,6 +70,12 @@ func (o *Options) Validate() error {
 		if err := load.validate(); err != nil {
 			return err
 		}
+		if s.Name == scenarioUDPEcho {
+			if err := load.validateUDP(); err != nil {
+				return err
+			}
+			continue // its peers share one socket
+		}
 		if err := checkDescriptors(s.Conns); err != nil {
 			return err
 		}

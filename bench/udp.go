@@ -59,14 +59,8 @@ type udpPlace struct {
 // LoadUDP is Load for a server that sends each datagram back, at an address in 127.0.0.0/8. A datagram of Size bytes must have room for a header of 16. Every
 // one that comes back is checked; those that do not, within 200 ms, are counted.
 func LoadUDP(ctx context.Context, o LoadOptions) (*LoadResult, error) {
-	if err := o.validate(); err != nil {
+	if err := errors.Join(o.validate(), o.validateUDP()); err != nil {
 		return nil, err
-	}
-	if o.Size < udpHeader || o.Size > maxDatagram {
-		return nil, fmt.Errorf("size: a datagram has %d to %d bytes, not %d", udpHeader, maxDatagram, o.Size)
-	}
-	if o.Conns >= maxUDPPeers {
-		return nil, fmt.Errorf("conns: %d peers are more than %d", o.Conns, maxUDPPeers-1)
 	}
 	to, err := resolve(ctx, o.Addr)
 	if err != nil {
@@ -86,6 +80,16 @@ func LoadUDP(ctx context.Context, o LoadOptions) (*LoadResult, error) {
 		return nil, err
 	}
 	return &g.result, nil
+}
+
+func (o *LoadOptions) validateUDP() error {
+	if o.Size < udpHeader || o.Size > maxDatagram {
+		return fmt.Errorf("size: a datagram has %d to %d bytes, not %d", udpHeader, maxDatagram, o.Size)
+	}
+	if o.Conns >= maxUDPPeers {
+		return fmt.Errorf("conns: %d peers are more than %d", o.Conns, maxUDPPeers-1)
+	}
+	return nil
 }
 
 func (g *udpLoad) prepare() {
