@@ -220,6 +220,18 @@ func TestUnreadPacketsBeginTheNextSession(t *testing.T) {
 	})
 }
 
+// A handler that does not read is called once for each datagram, and not for ever.
+func TestPacketHandlerThatDoesNotRead(t *testing.T) {
+	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
+		s := &coserver.PacketServer{Carrier: carrier, Handler: func(*coserver.PacketSession) error { return nil }}
+		c := dial(t, startPackets(t, s))
+		sendPackets(t, c, 20)
+		eventually(t, func() bool { return s.Stats().Dropped.Closed == 20 }, "all are dropped")
+		eventually(t, func() bool { return s.Stats().Active == 0 }, "all sessions are over")
+		require.LessOrEqual(t, s.Stats().Opened, uint64(20))
+	})
+}
+
 // swoole_socket_coro/recv_timeout, for datagrams: a deadline ends a Read, also one that waits already, and loses nothing.
 func TestPacketDeadlines(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {

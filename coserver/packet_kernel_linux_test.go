@@ -258,6 +258,21 @@ func TestPacketsAfterRefusals(t *testing.T) {
 	require.Zero(t, s.Stats().SendErrors)
 }
 
+// A socket that only fails costs no processor, and is served again when it is sound.
+func TestReceivingRests(t *testing.T) {
+	s := &coserver.PacketServer{Handler: echoPackets}
+	k, addr := startPacketsWith(t, s)
+	c := dial(t, addr)
+	exchangePacket(t, c, "before")
+	k.answers(nil, func() syscall.Errno { return syscall.ENOBUFS })
+	_, err := io.WriteString(c, "waits")
+	require.NoError(t, err)
+	eventually(t, func() bool { return s.Stats().ReceiveErrors > 66 }, "it rests, and tries again")
+	require.Less(t, s.Stats().ReceiveErrors, uint64(5000))
+	k.answers(nil, nil)
+	expectPacket(t, c, "waits")
+}
+
 // Where the kernel cannot cut a message of several datagrams after all, they go out one by one.
 func TestSegmentsThatTheKernelRefuses(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EINVAL, syscall.EMSGSIZE, syscall.EIO} {

@@ -11,6 +11,12 @@ import (
 // recvMessages is how many messages a loop receives at once. More makes the last wait longer for their turn; docs/adr/0010 has the figures.
 const recvMessages = 64
 
+// After so many errors in a row, which then are of the socket or the machine, receiving rests for so long, in nanoseconds, after each.
+const (
+	mostErrors = 64
+	errorPause = 10e6
+)
+
 // packetPort is one socket of a PacketServer, which one loop watches, and the sessions of those who send to it.
 //
 // A turn of the loop takes a batch from the kernel and gives each datagram to its session; then the handlers run that have waited for one,
@@ -20,7 +26,9 @@ type packetPort struct {
 	run     *packetRun
 	reactor *reactor
 	local   net.Addr
-	in      *loop.RecvBatch // loop goroutine only
+	in      *loop.RecvBatch // loop goroutine only, as errors and retry are
+	errors  int             // that receiving has met with in a row
+	retry   loop.Timer
 	out     packetOut
 
 	mu       sync.Mutex // before that of a session
@@ -91,11 +99,19 @@ func (p *packetPort) receive() {
 	if n > 0 {
 		p.deliver(n)
 	}
-	if err != nil && err != loop.ErrNotReady {
-		// Of a datagram that was sent before. It is taken from the socket with that.
-		p.run.server.counters.receiveErrors.Add(1)
+	if err == nil || err == loop.ErrNotReady {
+		p.errors = 0
+		p.await()
+		return
 	}
-	p.await()
+	// As a rule it is of a datagram that was sent before, and taken from the socket with that.
+	p.run.server.counters.receiveErrors.Add(1)
+	if p.errors++; p.errors < mostErrors {
+		p.await()
+		return
+	}
+	l := p.reactor.loop
+	l.SetTimer(&p.retry, l.Now()+errorPause, (*portReading)(p))
 }
 
 // deliver gives what a batch has to the sessions. Loop goroutine only.
@@ -142,7 +158,7 @@ func (p *packetPort) arrive(s *PacketSession, from netip.AddrPort, data []byte, 
 func (p *packetPort) replace(s *PacketSession) {
 	p.mu.Lock()
 	left := s.takeWaiting()
-	if len(left.items) > 0 && !p.run.drained.Load() {
+	if left.len() > 0 && !p.run.drained.Load() {
 		next := newPacketSession(p, s.peer)
 		next.waiting = left
 		next.active = p.reactor.loop.Now()

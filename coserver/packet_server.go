@@ -18,7 +18,7 @@ import (
 // A PacketServer can be started again when Shutdown or Close has returned.
 type PacketServer struct {
 	// Handler is called for an address that has no session when a datagram comes from it, and finds that with its first Read. The session is over
-	// when it returns; what has come meanwhile and was not read begins the next one. An error that it returns is reported to OnError, unless it only says
+	// when it returns; what has come meanwhile and was not read begins the next one. (If it has read nothing at all, the first is dropped.) An error that it returns is reported to OnError, unless it only says
 	// that the session has ended. A panic or a runtime.Goexit in it ends this session and no other.
 	Handler func(*PacketSession) error
 

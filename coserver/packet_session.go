@@ -34,6 +34,7 @@ type PacketSession struct {
 	waiting  packetQueue
 	lent     packet          // what the latest Next has returned
 	readers  []*packetReader // that wait for a datagram, in order
+	taken    bool            // something has been read
 	active   int64           // when the latest has come, or somebody has begun to wait for it
 	readAt   int64           // when reads give up; 0: never
 	cause    error           // why it is closed
@@ -146,6 +147,7 @@ func (s *PacketSession) take(p []byte, lend bool) (packet, int, error) {
 		return packet{}, 0, os.ErrDeadlineExceeded
 	case s.waiting.len() > 0:
 		next := s.waiting.pop(s.run)
+		s.taken = true
 		if lend {
 			s.lent = next
 		}
@@ -318,6 +320,7 @@ func (s *PacketSession) arrive(data []byte, now int64) {
 	s.active = now
 	if len(s.readers) > 0 {
 		r := s.readers[0]
+		s.taken = true
 		s.readers = slices.Delete(s.readers, 0, 1)
 		r.take(data)
 		s.mu.Unlock()
@@ -350,11 +353,16 @@ func (s *PacketSession) enqueue(data []byte) (cut bool) {
 	return false
 }
 
-// takeWaiting returns what has not been read. The session must be over.
+// takeWaiting returns what has not been read, for the next session; but if nothing has been, without the oldest: a handler that does not read would
+// be called for it for ever. The session must be over.
 func (s *PacketSession) takeWaiting() packetQueue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.takeBack()
+	if !s.taken && s.waiting.len() > 0 {
+		s.waiting.pop(s.run).free()
+		s.run.server.counters.dropped.closed.Add(1)
+	}
 	left := s.waiting
 	s.waiting = packetQueue{}
 	return left
