@@ -220,6 +220,51 @@ func TestUnreadPacketsBeginTheNextSession(t *testing.T) {
 	})
 }
 
+// The kernel holds what comes before Serve, as much as ReadBuffer says: twice as much as without it, on any machine whose net.core.rmem_max is no less than
+// the default.
+func TestPacketReadBuffer(t *testing.T) {
+	held := func(s *coserver.PacketServer) uint64 {
+		const sent, size = 200, 1500 // what the kernel counts for each is twice that, or more
+		got := make(chan struct{}, sent)
+		s.Sockets, s.MaxWaiting = 1, sent
+		s.Handler = func(s *coserver.PacketSession) error {
+			for {
+				if _, err := s.Next(); err != nil {
+					return err
+				}
+				got <- struct{}{}
+			}
+		}
+		ln, err := s.Listen("udp", "127.0.0.1:0")
+		require.NoError(t, err)
+		c := dial(t, ln.Addr())
+		for range sent {
+			_, err := c.Write(make([]byte, size))
+			require.NoError(t, err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ln) }()
+		receive(t, got)
+		_, err = c.Write(make([]byte, size)) // not before there is room
+		require.NoError(t, err)
+		count := uint64(1)
+		for quiet := false; !quiet; {
+			select {
+			case <-got:
+				count++
+			case <-time.After(200 * time.Millisecond):
+				quiet = true
+			}
+		}
+		require.NoError(t, s.Shutdown(t.Context()))
+		require.ErrorIs(t, receive(t, served), coserver.ErrServerClosed)
+		return count
+	}
+	least := held(&coserver.PacketServer{ReadBuffer: 1 << 14})
+	most := held(&coserver.PacketServer{ReadBuffer: 1 << 17})
+	require.Greater(t, most, 3*least)
+}
+
 // A handler that does not read is called once for each datagram, and not for ever.
 func TestPacketHandlerThatDoesNotRead(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {

@@ -46,7 +46,7 @@ func (o *portOpening) RunOnLoop() { o.result <- o.port.open(o.packets) }
 
 // open attaches the port to its loop. Loop goroutine only.
 func (p *packetPort) open(packets loop.Packets) error {
-	s, l := p.run.server, p.reactor.loop
+	l := p.reactor.loop
 	p.in = loop.NewRecvBatch(recvMessages)
 	p.sessions = make(map[netip.AddrPort]*PacketSession)
 	if err := l.AttachPackets(&p.sock, packets, p); err != nil {
@@ -56,16 +56,6 @@ func (p *packetPort) open(packets loop.Packets) error {
 	if !p.run.addPort(p) {
 		p.sock.Close()
 		return ErrServerClosed
-	}
-	if s.ReadBuffer > 0 {
-		if err := p.sock.SetReadBuffer(s.ReadBuffer); err != nil {
-			return err
-		}
-	}
-	if s.WriteBuffer > 0 {
-		if err := p.sock.SetWriteBuffer(s.WriteBuffer); err != nil {
-			return err
-		}
 	}
 	p.await()
 	return nil
@@ -97,6 +87,7 @@ func (p *packetPort) receive() {
 	n, err := p.sock.RecvBatch(p.in)
 	p.sock.Release(loop.ReadSide)
 	if n > 0 {
+		p.reactor.loop.Handled(n)
 		p.deliver(n)
 	}
 	if err == nil || err == loop.ErrNotReady {

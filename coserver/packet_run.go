@@ -66,8 +66,12 @@ func (r *packetRun) listen(network, address string) (*PacketListener, error) {
 		}
 		ln.bound = append(ln.bound, another)
 	}
-	for _, p := range ln.bound {
+	for _, p := range ln.bound { // at once: datagrams come from now on
 		p.Coalesce()
+		if err := p.SetBuffers(r.server.ReadBuffer, r.server.WriteBuffer); err != nil {
+			ln.unbind()
+			return nil, &net.OpError{Op: "listen", Net: network, Addr: ln.addr, Err: err}
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

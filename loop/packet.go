@@ -56,6 +56,23 @@ func (p Packets) Share() (Packets, error) {
 // Coalesce has the kernel hand over several datagrams of a peer at once if it can.
 func (p Packets) Coalesce() { p.engine.kernel.CoalescePackets(p.fd) }
 
+// SetBuffers sets the sizes of the kernel's buffers (SO_RCVBUF, SO_SNDBUF), in bytes; 0 leaves one as it is.
+func (p Packets) SetBuffers(read, write int) error {
+	k := p.engine.kernel
+	for _, buffer := range []struct {
+		size int
+		set  func(fd, bytes int) syscall.Errno
+	}{{read, k.SetReadBuffer}, {write, k.SetWriteBuffer}} {
+		if buffer.size == 0 {
+			continue
+		}
+		if errno := buffer.set(p.fd, buffer.size); errno != 0 {
+			return os.NewSyscallError("setsockopt", errno)
+		}
+	}
+	return nil
+}
+
 // Addr returns the address that the socket is bound to.
 func (p Packets) Addr() net.Addr { return p.addr }
 
