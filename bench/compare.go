@@ -61,6 +61,11 @@ func (o *Options) run(ctx context.Context, engine string, scenario Scenario) (Me
 			return nil, err
 		}
 		options.OnPhase = seen.look
+		if scenario.Name == scenarioUDPEcho {
+			udp := o.loadUDP(scenario)
+			udp.Addr, udp.OnPhase = child.Addr, seen.look
+			return LoadUDP(ctx, udp)
+		}
 		return load.Run(ctx, options)
 	}()
 	if err != nil {

@@ -18,6 +18,9 @@ const (
 	scenarioLine = "line"
 
 	scenarioLength = "length"
+
+	// scenarioUDPEcho is datagrams that come back, as many of each peer on their way as a batch has.
+	scenarioUDPEcho = "udp-echo"
 )
 
 // maxLine is the longest line that the demo servers take, its newline included, in bytes.
@@ -92,6 +95,13 @@ func (o *Options) Validate() error {
 		case o.Duration <= 0:
 			return fmt.Errorf("duration: %v is not positive", o.Duration)
 		}
+		if s.Name == scenarioUDPEcho {
+			udp := o.loadUDP(s)
+			if err := udp.validate(); err != nil {
+				return err
+			}
+			continue // its peers share one socket
+		}
 		options := o.load(s)
 		options.Addr = "127.0.0.1:1" // not known yet
 		if err := options.Validate(); err != nil {
@@ -133,6 +143,12 @@ func (o *Options) load(s Scenario) load.Options {
 		Drain:    2 * stall,
 		FailFast: true,
 	}
+}
+
+// loadUDP is the same for peers that send datagrams.
+func (o *Options) loadUDP(s Scenario) UDPOptions {
+	same := o.load(s)
+	return UDPOptions{Peers: s.Conns, Window: s.Depth, Size: s.Size, Warmup: same.Warmup, Length: same.Window}
 }
 
 // estimate is how long a run takes, with the child's start and end.
