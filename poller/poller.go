@@ -18,6 +18,8 @@ package poller
 import (
 	"errors"
 	"time"
+
+	"github.com/strand-net/strand/poller/sys"
 )
 
 // ErrClosed is returned by every method of a Poller after Close, and by a Wait that Close interrupts.
@@ -58,6 +60,14 @@ type Event struct {
 	Token     Token
 	Readiness Readiness
 }
+
+// New returns a Poller on what the operating system has for it: epoll(7) on Linux. Elsewhere it fails with
+// errors.ErrUnsupported. The calls go through kernel, which is [sys.Host] but in tests.
+func New(kernel sys.Kernel) (Poller, error) { return Backend(kernel) }
+
+// Backend is what New calls. As with [sys.Host], nothing but package kerneltest replaces it, before any other goroutine runs:
+// so the tests of this machine can be run on what another one has.
+var Backend = open
 
 // Poller is the readiness interface of one reactor: an epoll instance, a kqueue, or a substitute for tests.
 //

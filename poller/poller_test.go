@@ -7,9 +7,13 @@ import (
 	"github.com/strand-net/strand/poller/pollertest"
 	"github.com/strand-net/strand/poller/pollertest/leak"
 	"github.com/strand-net/strand/poller/sys"
+	"github.com/strand-net/strand/poller/sys/kerneltest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	kerneltest.Substitute()
+	leak.Main(m)
+}
 
 func TestHost(t *testing.T) {
 	leak.Check(t)
