@@ -47,7 +47,7 @@ const (
 	Closed
 	// Urgent: out-of-band data has arrived. A read stops short at its mark, so from now on a short read no longer
 	// means that the socket is drained (tcp(7), SO_OOBINLINE and SIOCATMARK). It comes with an interest in Readable
-	// only, and not from every backend.
+	// only. A backend that cannot tell says so of every descriptor, with the first event that says Readable.
 	Urgent
 )
 
@@ -61,8 +61,8 @@ type Event struct {
 	Readiness Readiness
 }
 
-// New returns a Poller on what the operating system has for it: epoll(7) on Linux. Elsewhere it fails with
-// errors.ErrUnsupported. The calls go through kernel, which is [sys.Host] but in tests.
+// New returns a Poller on what the operating system has for it: epoll(7) on Linux, kqueue(2) on macOS and the BSDs. Elsewhere it
+// fails with errors.ErrUnsupported. The calls go through kernel, which is [sys.Host] but in tests.
 func New(kernel sys.Kernel) (Poller, error) { return Backend(kernel) }
 
 // Backend is what New calls. As with [sys.Host], nothing but package kerneltest replaces it, before any other goroutine runs:

@@ -1,6 +1,8 @@
 package poller_test
 
 import (
+	"os"
+	"runtime"
 	"testing"
 
 	"github.com/strand-net/strand/poller"
@@ -18,6 +20,15 @@ func TestMain(m *testing.M) {
 func TestHost(t *testing.T) {
 	leak.Check(t)
 	pollertest.TestPoller(t, pollertest.Backend{
-		Open: func() (poller.Poller, error) { return poller.New(sys.Host) },
+		Open:     func() (poller.Poller, error) { return poller.New(sys.Host) },
+		NoUrgent: noUrgent(),
 	})
+}
+
+// noUrgent is why poller.New's backend cannot report Urgent, if it cannot.
+func noUrgent() string {
+	if os.Getenv(kerneltest.Variable) == "kqueue-pipe" || runtime.GOOS == "freebsd" || runtime.GOOS == "netbsd" {
+		return "kqueue(2) has no filter for it there"
+	}
+	return ""
 }

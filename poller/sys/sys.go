@@ -68,7 +68,7 @@ type Kernel interface {
 	transfers
 	threads
 
-	// The platform's readiness calls: epoll on Linux.
+	// The platform's readiness calls: epoll on Linux, kqueue on macOS and the BSDs.
 	readiness
 }
 
