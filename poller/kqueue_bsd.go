@@ -24,10 +24,10 @@ type kqueue struct {
 	pending atomic.Bool
 	closed  atomic.Bool // written with mu held
 
-	mu       sync.Mutex    // held while kq or the waker is used by anything but kevent(2) in Wait, so that Close can close them
-	waiting  bool          // somebody is in Wait, and will close what Close has left open for it
-	watching []watched     // by descriptor
-	changes  [3]sys.Kevent // scratch
+	mu       sync.Mutex       // held while kq or the waker is used by anything but kevent(2) in Wait, so that Close can close them
+	waiting  bool             // somebody is in Wait, and will close what Close has left open for it
+	watching map[int]*watched // by descriptor: not a slice, which would have room in each loop for the descriptors of all
+	changes  [3]sys.Kevent    // scratch
 
 	// Only the goroutine in Wait uses what follows.
 	ready []sys.Kevent
@@ -49,7 +49,6 @@ type waker interface {
 type watched struct {
 	token    Token
 	interest Interest
-	live     bool
 	filters  filters // what the kernel watches
 	ended    filters // of these, READ and WRITE: the direction is at its end
 	untold   bool    // Urgent cannot be reported when it comes, so it is reported once for all
@@ -77,7 +76,7 @@ func newKqueue(kernel sys.Kqueue, waker waker) (*kqueue, error) {
 		kernel.Close(kq)
 		return nil, err
 	}
-	return &kqueue{kernel: kernel, kq: kq, waker: waker}, nil
+	return &kqueue{kernel: kernel, kq: kq, waker: waker, watching: make(map[int]*watched)}, nil
 }
 
 func (q *kqueue) Add(fd int, token Token, interest Interest) error {
@@ -86,7 +85,7 @@ func (q *kqueue) Add(fd int, token Token, interest Interest) error {
 	if q.closed.Load() {
 		return ErrClosed
 	}
-	if q.find(fd) != nil {
+	if q.watching[fd] != nil {
 		return os.NewSyscallError("kevent", syscall.EEXIST)
 	}
 	return kqueueError(q.attach(fd, token, interest))
@@ -121,27 +120,13 @@ func kqueueError(errno syscall.Errno) error {
 	return os.NewSyscallError("kevent", errno)
 }
 
-// find returns the registration of fd, nil if there is none. mu is held.
-func (q *kqueue) find(fd int) *watched {
-	if fd < 0 || fd >= len(q.watching) || !q.watching[fd].live {
-		return nil
-	}
-	return &q.watching[fd]
-}
-
 // attach registers fd. mu is held.
 func (q *kqueue) attach(fd int, token Token, interest Interest) syscall.Errno {
 	accepted, errno := q.addFilters(fd, token, interest)
 	if errno != 0 {
 		return errno
 	}
-	for fd >= len(q.watching) {
-		q.watching = append(q.watching, make([]watched, len(q.watching)+64)...)
-	}
-	q.watching[fd] = watched{
-		token: token, interest: interest, live: true, filters: accepted,
-		untold: accepted&filterUrgent == 0,
-	}
+	q.watching[fd] = &watched{token: token, interest: interest, filters: accepted, untold: accepted&filterUrgent == 0}
 	return 0
 }
 
@@ -192,7 +177,7 @@ func isOneWay(errno syscall.Errno) bool {
 
 // detach ends the registration of fd. mu is held.
 func (q *kqueue) detach(fd int) syscall.Errno {
-	w := q.find(fd)
+	w := q.watching[fd]
 	if w == nil {
 		// The kernel tells a descriptor that is not registered from one that is not open.
 		if errno := q.deleteFilters(fd, filterRead); errno != 0 {
@@ -200,9 +185,8 @@ func (q *kqueue) detach(fd int) syscall.Errno {
 		}
 		return syscall.ENOENT
 	}
-	was := w.filters
-	*w = watched{}
-	return q.deleteFilters(fd, was)
+	delete(q.watching, fd)
+	return q.deleteFilters(fd, w.filters)
 }
 
 // deleteFilters goes on after an error, and returns the first.

@@ -63,7 +63,7 @@ func (q *kqueue) translate(events []Event, ready []sys.Kevent) (n int, woken boo
 			woken = true
 			continue
 		}
-		w := q.find(int(event.Ident))
+		w := q.watching[int(event.Ident)]
 		if w == nil || w.token != Token(event.Udata) {
 			continue
 		}
