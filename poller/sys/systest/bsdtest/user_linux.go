@@ -1,8 +1,8 @@
 package bsdtest
 
 import (
-	"encoding/binary"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -59,10 +59,9 @@ func (q *queue) signal() {
 	for _, note := range q.users {
 		active = active || note.triggered
 	}
+	count, call := uint64(1), uintptr(unix.SYS_READ)
 	if active {
-		_, _ = unix.Write(q.user, binary.NativeEndian.AppendUint64(nil, 1))
-		return
+		call = unix.SYS_WRITE
 	}
-	var count [8]byte
-	_, _ = unix.Read(q.user, count[:])
+	_, _, _ = unix.RawSyscall(call, uintptr(q.user), uintptr(unsafe.Pointer(&count)), unsafe.Sizeof(count))
 }
