@@ -6,9 +6,7 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check fmt vet lint deps cross test race procs compat browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
-.PHONY: check fmt vet lint deps cross test race procs compat browser fuzz fuzz-long packets soak smoke faults hostile reload bench bench-compare
-.PHONY: check fmt vet lint deps cross test race procs simulated arm64 compat fuzz fuzz-long packets soak smoke faults hostile reload bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs simulated arm64 compat browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
 
 check: fmt vet lint deps cross race procs simulated compat fuzz smoke
 
