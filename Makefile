@@ -6,9 +6,9 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check fmt vet lint deps cross test race procs compat browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs simulated arm64 compat browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
 
-check: fmt vet lint deps cross race procs compat fuzz smoke
+check: fmt vet lint deps cross race procs simulated compat fuzz smoke
 
 fmt: ## every file is formatted
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -n 40; exit 1; }
@@ -37,6 +37,13 @@ race:
 procs: ## the engine on other numbers of processors
 	GOMAXPROCS=1 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
 	GOMAXPROCS=4 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
+
+simulated: ## the engine on the system calls of macOS and the BSDs, as far as Linux can stand in for them (docs/platforms.md)
+	STRAND_KERNEL=kqueue go test -count=$(COUNT) ./poller ./loop ./coserver
+	STRAND_KERNEL=kqueue-pipe go test -count=$(COUNT) ./poller
+
+arm64: ## the engine on arm64, by emulation if need be: needs qemu-aarch64-static
+	COUNT=$(COUNT) .ci/arm64
 
 compat: ## well-known libraries run on strand, and strand in them; modules of their own
 	cd bench/compat && go vet ./...

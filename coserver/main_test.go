@@ -14,9 +14,11 @@ import (
 
 	"github.com/strand-net/strand/coserver"
 	"github.com/strand-net/strand/poller/pollertest/leak"
+	"github.com/strand-net/strand/poller/sys/kerneltest"
 )
 
 func TestMain(m *testing.M) {
+	kerneltest.Substitute()
 	leak.Main(m)
 }
 

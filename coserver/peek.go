@@ -86,12 +86,14 @@ func (c *Conn) ReadFull(p []byte) (int, error) {
 // WriteTo writes all that comes to w, until the end of the input or an error; with it, io.Copy from a Conn needs no buffer of
 // its own, and an idle one holds none. To another Conn, the bytes go inside the kernel where it can (splice(2)).
 func (c *Conn) WriteTo(w io.Writer) (int64, error) {
+	total := int64(0)
 	if dst, ok := w.(*Conn); ok {
-		if n, err := c.spliceTo(dst, 1<<63-1); err != errNoShortcut {
-			return n, err
+		var err error
+		if total, err = c.spliceTo(dst, 1<<63-1); err != errNoShortcut {
+			return total, err
 		}
 	}
-	for total := int64(0); ; {
+	for {
 		data, err := c.Next()
 		if err == io.EOF {
 			return total, nil

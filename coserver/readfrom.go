@@ -6,7 +6,8 @@ import (
 	"syscall"
 )
 
-// errNoShortcut says that the kernel cannot move the bytes by itself, and nothing has been moved.
+// errNoShortcut says that the kernel cannot move the bytes by itself, or not the rest of them. What it has not moved is where it
+// was, so a copy through memory goes on from there.
 var errNoShortcut = errors.New("coserver: no shortcut")
 
 // ReadFrom writes all that r has, until io.EOF or an error; io.Copy to a Conn uses it. If r is an *os.File or a *Conn, or an
@@ -17,10 +18,11 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	if err != errNoShortcut {
 		return n, err
 	}
-	return c.copyFrom(r)
+	rest, err := c.copyFrom(r)
+	return n + rest, err
 }
 
-// fromKernel fails with errNoShortcut if it cannot be done.
+// fromKernel returns how much the kernel has moved, and errNoShortcut if it cannot do the rest.
 func (c *Conn) fromKernel(r io.Reader) (n int64, err error) {
 	if c.secure != nil {
 		return 0, errNoShortcut

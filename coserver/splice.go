@@ -7,7 +7,7 @@ import (
 )
 
 // spliceTo moves up to limit bytes of what comes to dst, until the end of the input, inside the kernel. It fails with
-// errNoShortcut if that cannot be done, and with an error of the one or the other connection.
+// errNoShortcut if that cannot be done, perhaps with the rest only, and with an error of the one or the other connection.
 func (c *Conn) spliceTo(dst *Conn, limit int64) (int64, error) {
 	if c.secure != nil || dst.secure != nil {
 		return 0, errNoShortcut
@@ -30,9 +30,6 @@ func (c *Conn) spliceTo(dst *Conn, limit int64) (int64, error) {
 	}
 	if err == io.EOF {
 		err = nil
-	}
-	if total == 0 && isNoShortcut(err) {
-		return 0, errNoShortcut
 	}
 	return total, err
 }
@@ -66,7 +63,7 @@ func (s *splicing) unread(limit int64) (int64, error) {
 	return int64(n), s.to.writeError("write", err)
 }
 
-// step waits until something has come and moves it, all that it has taken up to n bytes.
+// step waits until something has come and moves it, all that it has taken up to n bytes. With errNoShortcut it has taken nothing.
 func (s *splicing) step(n int64) (int64, error) {
 	from := s.from
 	if err := from.turnToSocket(); err != nil {
@@ -82,6 +79,9 @@ func (s *splicing) step(n int64) (int64, error) {
 			if err != loop.ErrNotReady {
 				from.input.streak += from.spent(moved, maxPiece)
 				from.phases[loop.ReadSide] = phaseNone
+				if isNoShortcut(err) {
+					return 0, errNoShortcut
+				}
 				if err != nil {
 					return 0, from.readError(err)
 				}

@@ -159,43 +159,51 @@ func TestReadFrom(t *testing.T) {
 	require.GreaterOrEqual(t, position, int64(0))
 }
 
+// relays are the ways to move what comes on one connection to another.
+var relays = map[string]func(dst, src *coserver.Conn) (int64, error){
+	"WriteTo":  func(dst, src *coserver.Conn) (int64, error) { return src.WriteTo(dst) },
+	"ReadFrom": func(dst, src *coserver.Conn) (int64, error) { return dst.ReadFrom(src) },
+	"limited": func(dst, src *coserver.Conn) (int64, error) {
+		n, err := io.CopyN(dst, src, 3<<20+7)
+		if err != nil {
+			return n, err
+		}
+		m, err := io.Copy(dst, src)
+		return n + m, err
+	},
+}
+
+// expectMoved fails the test unless relay moves all that comes, part of which has been read before.
+func expectMoved(t *testing.T, engine *coserver.Engine, network string, relay func(dst, src *coserver.Conn) (int64, error)) {
+	t.Helper()
+	content := randomBytes(4, 8<<20)
+	src, from := heldOn(t, engine, network)
+	dst, to := heldOn(t, engine, "tcp")
+	go func() {
+		from.Write(content)
+		from.(interface{ CloseWrite() error }).CloseWrite()
+	}()
+	peeked, err := src.Peek(3)
+	require.NoError(t, err)
+	require.Equal(t, content[:3], peeked)
+	go func() {
+		n, err := relay(dst, src)
+		if noError(t, err) && int(n) != len(content) {
+			t.Errorf("moved %d bytes of %d", n, len(content))
+		}
+		dst.Close()
+	}()
+	got, err := io.ReadAll(to)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(content, got))
+}
+
 // From connection to connection, in both directions of the call, with input that has been read before, and to the byte.
 func TestSplice(t *testing.T) {
-	content := randomBytes(4, 8<<20)
-	for name, copy := range map[string]func(dst, src *coserver.Conn) (int64, error){
-		"WriteTo":  func(dst, src *coserver.Conn) (int64, error) { return src.WriteTo(dst) },
-		"ReadFrom": func(dst, src *coserver.Conn) (int64, error) { return dst.ReadFrom(src) },
-		"limited": func(dst, src *coserver.Conn) (int64, error) {
-			n, err := io.CopyN(dst, src, 3<<20+7)
-			if err != nil {
-				return n, err
-			}
-			m, err := io.Copy(dst, src)
-			return n + m, err
-		},
-	} {
+	for name, relay := range relays {
 		for _, network := range []string{"tcp", "unix"} {
 			t.Run(name+" "+network, func(t *testing.T) {
-				engine := newEngine(t, coserver.EngineConfig{})
-				src, from := heldOn(t, engine, network)
-				dst, to := heldOn(t, engine, "tcp")
-				go func() {
-					from.Write(content)
-					from.(interface{ CloseWrite() error }).CloseWrite()
-				}()
-				peeked, err := src.Peek(3)
-				require.NoError(t, err)
-				require.Equal(t, content[:3], peeked)
-				go func() {
-					n, err := copy(dst, src)
-					if noError(t, err) && int(n) != len(content) {
-						t.Errorf("moved %d bytes of %d", n, len(content))
-					}
-					dst.Close()
-				}()
-				got, err := io.ReadAll(to)
-				require.NoError(t, err)
-				require.True(t, bytes.Equal(content, got))
+				expectMoved(t, newEngine(t, coserver.EngineConfig{}), network, relay)
 			})
 		}
 	}

@@ -14,9 +14,13 @@ import (
 
 	"github.com/strand-net/strand/loop"
 	"github.com/strand-net/strand/poller/pollertest/leak"
+	"github.com/strand-net/strand/poller/sys/kerneltest"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	kerneltest.Substitute()
+	leak.Main(m)
+}
 
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// New returns a Poller on epoll(7).
-func New(kernel sys.Kernel) (Poller, error) { return newEpoll(kernel) }
+// open returns a Poller on epoll(7).
+func open(kernel sys.Kernel) (Poller, error) { return newEpoll(kernel) }
 
 type epoll struct {
 	kernel sys.Kernel

@@ -18,6 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// linux is the kernel whose epoll these tests are of, whatever stands in its place for others.
+var linux = sys.Host
+
 // faulty is the machine's kernel, except for the calls that a test replaces.
 type faulty struct {
 	sys.Kernel
@@ -31,8 +34,7 @@ type faulty struct {
 
 // working replaces nothing.
 func working() *faulty {
-	host := sys.Host
-	return &faulty{host, host.EpollCreate, host.EpollCtl, host.EpollWait, host.NewParker, host.Eventfd, host.EventfdSignal}
+	return &faulty{linux, linux.EpollCreate, linux.EpollCtl, linux.EpollWait, linux.NewParker, linux.Eventfd, linux.EventfdSignal}
 }
 
 func (k *faulty) EpollCreate() (int, syscall.Errno) { return k.epollCreate() }
@@ -67,7 +69,7 @@ func TestInterruptedEpollWait(t *testing.T) {
 		if calls.Add(1)%2 == 1 {
 			return 0, syscall.EINTR
 		}
-		return sys.Host.EpollWait(epfd, events)
+		return linux.EpollWait(epfd, events)
 	}
 	pollertest.TestPoller(t, pollertest.Backend{Open: func() (poller.Poller, error) { return poller.New(kernel) }})
 }
@@ -79,14 +81,14 @@ func TestSaturatedEventfd(t *testing.T) {
 	var refused atomic.Uint64
 	kernel := working()
 	kernel.eventfd = func() (int, syscall.Errno) {
-		fd, errno := sys.Host.Eventfd()
+		fd, errno := linux.Eventfd()
 		if errno == 0 {
 			saturate(t, fd)
 		}
 		return fd, errno
 	}
 	kernel.eventfdSignal = func(fd int) syscall.Errno {
-		errno := sys.Host.EventfdSignal(fd)
+		errno := linux.EventfdSignal(fd)
 		if errno == syscall.EAGAIN {
 			refused.Add(1)
 		}
@@ -131,7 +133,7 @@ func TestNewFails(t *testing.T) {
 		}, "epoll_ctl", syscall.ENOSPC},
 		"parker": {func(k *faulty) {
 			k.newParker = func(epfd int, _ func() bool) (sys.Parker, error) {
-				if errno := sys.Host.Close(epfd); errno != 0 {
+				if errno := linux.Close(epfd); errno != 0 {
 					return nil, errno
 				}
 				return nil, os.NewSyscallError("fcntl", syscall.EPERM)
@@ -155,12 +157,12 @@ func TestNewFails(t *testing.T) {
 // TestNewParkerClosesWhatItRefuses: Go's poller takes no regular file (epoll_ctl(2), EPERM).
 func TestNewParkerClosesWhatItRefuses(t *testing.T) {
 	leak.Check(t)
-	_, err := sys.Host.NewParker(-1, func() bool { return true })
+	_, err := linux.NewParker(-1, func() bool { return true })
 	require.ErrorIs(t, err, syscall.EBADF)
 
 	fd, err := unix.MemfdCreate("regular", unix.MFD_CLOEXEC)
 	require.NoError(t, err)
-	_, err = sys.Host.NewParker(fd, func() bool { return true })
+	_, err = linux.NewParker(fd, func() bool { return true })
 	require.ErrorIs(t, err, os.ErrNoDeadline)
 	_, err = unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	require.ErrorIs(t, err, syscall.EBADF, "it has been closed")
@@ -179,7 +181,7 @@ func TestAddFails(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ENOSPC) // epoll_ctl(2): fs.epoll.max_user_watches
 	require.EqualError(t, err, "epoll_ctl: no space left on device")
 
-	kernel.epollCtl = sys.Host.EpollCtl
+	kernel.epollCtl = linux.EpollCtl
 	require.NoError(t, p.Add(socket, 1, poller.Writable), "the failed Add has left nothing behind")
 	events := make([]poller.Event, 1)
 	n, err := p.Wait(events, -1)
@@ -200,7 +202,7 @@ func TestWaitFails(t *testing.T) {
 		require.Zero(t, n)
 		require.EqualError(t, err, "epoll_wait: bad address")
 
-		kernel.epollWait = sys.Host.EpollWait
+		kernel.epollWait = linux.EpollWait
 		require.NoError(t, p.Wake())
 		_, err = p.Wait(events, -1)
 		require.NoError(t, err, "the error was of that Wait only")
@@ -218,7 +220,7 @@ func TestWakeFails(t *testing.T) {
 	for range 2 {
 		require.EqualError(t, p.Wake(), "write: input/output error")
 	}
-	kernel.eventfdSignal = sys.Host.EventfdSignal
+	kernel.eventfdSignal = linux.EventfdSignal
 	require.NoError(t, p.Wake(), "the failed Wake has not left the flag of the coalescing set")
 	_, err = p.Wait(make([]poller.Event, 1), -1)
 	require.NoError(t, err)
@@ -230,7 +232,7 @@ func TestWakesCoalesce(t *testing.T) {
 	var signals int
 	kernel.eventfdSignal = func(fd int) syscall.Errno {
 		signals++
-		return sys.Host.EventfdSignal(fd)
+		return linux.EventfdSignal(fd)
 	}
 	p, err := poller.New(kernel)
 	require.NoError(t, err)
@@ -249,7 +251,7 @@ func TestCloseFails(t *testing.T) {
 	leak.Check(t)
 	kernel := working()
 	kernel.newParker = func(epfd int, poll func() bool) (sys.Parker, error) {
-		parker, err := sys.Host.NewParker(epfd, poll)
+		parker, err := linux.NewParker(epfd, poll)
 		return failingClose{parker}, err
 	}
 	p, err := poller.New(kernel)

@@ -18,6 +18,8 @@ package poller
 import (
 	"errors"
 	"time"
+
+	"github.com/strand-net/strand/poller/sys"
 )
 
 // ErrClosed is returned by every method of a Poller after Close, and by a Wait that Close interrupts.
@@ -45,7 +47,7 @@ const (
 	Closed
 	// Urgent: out-of-band data has arrived. A read stops short at its mark, so from now on a short read no longer
 	// means that the socket is drained (tcp(7), SO_OOBINLINE and SIOCATMARK). It comes with an interest in Readable
-	// only, and not from every backend.
+	// only. A backend that cannot tell says so of every descriptor, with the first event that says Readable.
 	Urgent
 )
 
@@ -58,6 +60,14 @@ type Event struct {
 	Token     Token
 	Readiness Readiness
 }
+
+// New returns a Poller on what the operating system has for it: epoll(7) on Linux, kqueue(2) on macOS and the BSDs. Elsewhere it
+// fails with errors.ErrUnsupported. The calls go through kernel, which is [sys.Host] but in tests.
+func New(kernel sys.Kernel) (Poller, error) { return Backend(kernel) }
+
+// Backend is what New calls. As with [sys.Host], nothing but package kerneltest replaces it, before any other goroutine runs:
+// so the tests of this machine can be run on what another one has.
+var Backend = open
 
 // Poller is the readiness interface of one reactor: an epoll instance, a kqueue, or a substitute for tests.
 //

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !(linux || ((darwin || dragonfly || freebsd || netbsd || openbsd) && !386 && !arm))
 
 package poller
 
@@ -10,7 +10,7 @@ import (
 	"github.com/strand-net/strand/poller/sys"
 )
 
-// New fails with errors.ErrUnsupported: there is no backend for this operating system yet.
-func New(sys.Kernel) (Poller, error) {
+// open fails with errors.ErrUnsupported: there is no backend for this operating system yet.
+func open(sys.Kernel) (Poller, error) {
 	return nil, fmt.Errorf("poller: no backend for %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }

@@ -18,7 +18,8 @@ type Backend struct {
 	// contract allows. What must never be reported is tested all the same.
 	Repeats string
 
-	// NoUrgent, if not empty, is the reason why the backend cannot report Urgent.
+	// NoUrgent, if not empty, is the reason why the backend cannot report Urgent when it comes, but says it of every descriptor, with
+	// the first event that says Readable. The tests do not mind that.
 	NoUrgent string
 }
 

@@ -1,14 +1,9 @@
 package sys
 
 import (
-	"context"
 	"encoding/binary"
-	"net"
 	"net/netip"
-	"os"
-	"strconv"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,95 +16,6 @@ type host struct{}
 
 // ENONET is an error that accept(2) may pass on, and that no other system has.
 const ENONET = syscall.ENONET
-
-// started is where Nanotime counts from: time.Since reads the monotonic clock without entering the kernel.
-var started = time.Now()
-
-// Listen lets package net resolve, bind and listen, so that names, dual-stack rules, backlog and errors are its own,
-// and keeps a duplicate of the descriptor. Options of the listening socket are inherited by what it accepts (tcp(7)).
-func (*host) Listen(network, address string) (int, net.Addr, error) {
-	config := net.ListenConfig{Control: inheritedOptions}
-	listener, err := Listen(&config, network, address)
-	if err != nil {
-		return -1, nil, err
-	}
-	return take(listener)
-}
-
-func (*host) ListenShared(network, address string) (int, net.Addr, error) {
-	config := net.ListenConfig{Control: func(network, address string, raw syscall.RawConn) error {
-		var errno syscall.Errno
-		if err := raw.Control(func(fd uintptr) { errno = setOption(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); err != nil {
-			return err
-		}
-		if errno != 0 {
-			return os.NewSyscallError("setsockopt", errno)
-		}
-		return inheritedOptions(network, address, raw)
-	}}
-	listener, err := config.Listen(context.Background(), network, address)
-	if err != nil {
-		return -1, nil, err
-	}
-	return take(listener)
-}
-
-// take keeps a duplicate of a listener's descriptor.
-func take(listener net.Listener) (int, net.Addr, error) {
-	defer listener.Close()
-	if unixListener, ok := listener.(*net.UnixListener); ok {
-		unixListener.SetUnlinkOnClose(false) // the duplicate goes on listening at that path
-	}
-	fd, err := duplicate(listener.(syscall.Conn))
-	return fd, listener.Addr(), err
-}
-
-func inheritedOptions(network, _ string, raw syscall.RawConn) error {
-	if network == "unix" {
-		return nil
-	}
-	var err error
-	controlErr := raw.Control(func(fd uintptr) { err = setDefaults(int(fd)) })
-	if controlErr != nil {
-		return controlErr
-	}
-	return err
-}
-
-func (*host) Adopt(conn syscall.Conn) (int, error) {
-	fd, err := duplicate(conn)
-	if err != nil {
-		return -1, err
-	}
-	if isTCPListener(fd) { // whoever made it has not set what the connections that it accepts are to have
-		if err := setDefaults(fd); err != nil {
-			unix.Close(fd)
-			return -1, err
-		}
-	}
-	return fd, nil
-}
-
-func isTCPListener(fd int) bool {
-	listens, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	protocol, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
-	return listens != 0 && (protocol == unix.IPPROTO_TCP || protocol == unix.IPPROTO_MPTCP)
-}
-
-func duplicate(conn syscall.Conn) (int, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	fd := -1
-	controlErr := raw.Control(func(original uintptr) {
-		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
-	})
-	if controlErr != nil {
-		return -1, controlErr
-	}
-	return fd, os.NewSyscallError("fcntl", err)
-}
 
 func (*host) Accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	var address unix.RawSockaddrAny
@@ -152,14 +58,6 @@ func addrPort(address *unix.RawSockaddrAny) netip.AddrPort {
 
 func bigEndian(port *uint16) uint16 {
 	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(port))[:])
-}
-
-// zone names an IPv6 scope as package net does: by its interface, or else by its number.
-func zone(index int) string {
-	if iface, err := net.InterfaceByIndex(index); err == nil {
-		return iface.Name
-	}
-	return strconv.Itoa(index)
 }
 
 func (*host) Recv(fd int, p []byte) (int, syscall.Errno) {
@@ -216,7 +114,3 @@ func (*host) Close(fd int) syscall.Errno {
 	_, _, errno := syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 	return errno
 }
-
-func (*host) Nanotime() int64 { return int64(time.Since(started)) }
-
-func (*host) NanotimeAt(t time.Time) int64 { return int64(t.Sub(started)) }

@@ -69,7 +69,7 @@ type Kernel interface {
 	datagrams
 	threads
 
-	// The platform's readiness calls: epoll on Linux.
+	// The platform's readiness calls: epoll on Linux, kqueue on macOS and the BSDs.
 	readiness
 }
 

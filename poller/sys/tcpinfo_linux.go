@@ -17,7 +17,7 @@ func (*host) TCPInfo(fd int) (TCPInfo, syscall.Errno) {
 	received := info.Bytes_received
 	switch info.State {
 	case unix.BPF_TCP_CLOSE_WAIT, unix.BPF_TCP_LAST_ACK, unix.BPF_TCP_CLOSING:
-		received--
+		received -= min(received, 1) // 0 where bytes are not counted
 	}
 	sent := info.Bytes_sent - info.Bytes_retrans + uint64(info.Notsent_bytes)
 	unacked := sent - min(sent, info.Bytes_acked)

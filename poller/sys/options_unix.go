@@ -1,3 +1,5 @@
+//go:build linux || ((darwin || dragonfly || freebsd || netbsd || openbsd) && !386 && !arm)
+
 package sys
 
 import (
@@ -42,11 +44,7 @@ func setKeepAlive(fd int, config net.KeepAliveConfig) syscall.Errno {
 	if config.Count == 0 {
 		config.Count = defaultKeepAliveCount
 	}
-	for _, option := range [...]struct{ name, value int }{
-		{unix.TCP_KEEPIDLE, seconds(config.Idle)},
-		{unix.TCP_KEEPINTVL, seconds(config.Interval)},
-		{unix.TCP_KEEPCNT, config.Count},
-	} {
+	for _, option := range keepAliveOptions(config) {
 		if option.value < 0 {
 			continue
 		}
@@ -57,7 +55,10 @@ func setKeepAlive(fd int, config net.KeepAliveConfig) syscall.Errno {
 	return 0
 }
 
-// seconds rounds up: the kernel counts in whole ones (tcp(7)).
+// option is one of TCP and its value; a negative one is to be left as it is.
+type option struct{ name, value int }
+
+// seconds rounds up: the kernel counts in whole ones (tcp(7), tcp(4)).
 func seconds(d time.Duration) int {
 	if d < 0 {
 		return -1

@@ -1,3 +1,5 @@
+//go:build linux || ((darwin || dragonfly || freebsd || netbsd || openbsd) && !386 && !arm)
+
 package sys
 
 import (
@@ -16,7 +18,7 @@ func (*host) Connect(local, remote net.Addr) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := socket(family)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
@@ -72,6 +74,14 @@ func sockaddr(addr net.Addr) (unix.Sockaddr, int, error) {
 		return &unix.SockaddrInet4{Addr: ip.As4(), Port: addr.Port}, unix.AF_INET, nil
 	}
 	return nil, 0, fmt.Errorf("strand: connect: address of type %T: %w", addr, os.ErrInvalid)
+}
+
+// zone names an IPv6 scope as package net does: by its interface, or else by its number.
+func zone(index int) string {
+	if iface, err := net.InterfaceByIndex(index); err == nil {
+		return iface.Name
+	}
+	return strconv.Itoa(index)
 }
 
 // zoneIndex undoes zone.

@@ -1,0 +1,15 @@
+package sys
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+func keepAliveOptions(config net.KeepAliveConfig) [3]option {
+	return [...]option{
+		{unix.TCP_KEEPALIVE, seconds(config.Idle)},
+		{unix.TCP_KEEPINTVL, seconds(config.Interval)},
+		{unix.TCP_KEEPCNT, config.Count},
+	}
+}
