@@ -2,7 +2,6 @@ package coserver
 
 import (
 	"net"
-	"syscall"
 
 	"github.com/strand-net/strand/loop"
 )
@@ -23,7 +22,7 @@ func (c *Conn) CloseWrite() error {
 		err = c.secure.closeWrite()
 	default:
 		c.wishes.Or(wishNoWrites)
-		err = c.sock.Shutdown(syscall.SHUT_WR)
+		err = c.sock.Shutdown(loop.ShutWrite)
 	}
 	c.unlock(loop.WriteSide)
 	if err != nil {
@@ -38,7 +37,7 @@ func (c *Conn) CloseRead() error {
 	if c.closed.Load() {
 		return c.opError("close", net.ErrClosed)
 	}
-	if err := c.sock.Shutdown(syscall.SHUT_RD); err != nil {
+	if err := c.sock.Shutdown(loop.ShutRead); err != nil {
 		return c.opError("close", err)
 	}
 	return nil

@@ -94,6 +94,9 @@ func (r *rawConn) Write(f func(fd uintptr) (done bool)) error {
 
 func (r *rawConn) until(side loop.Side, op string, f func(fd uintptr) bool) error {
 	c := (*Conn)(r)
+	if err := c.sock.Direct(); err != nil {
+		return c.localError(op, err)
+	}
 	if err := c.lock(side); err != nil {
 		return c.localError(op, err)
 	}

@@ -134,7 +134,7 @@ func (ln *Listener) accept() (Accepted, syscall.Errno) {
 func isAboutTheConnection(errno syscall.Errno) bool {
 	switch errno {
 	case syscall.EINTR, syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT,
-		sys.ENONET, syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ETIMEDOUT:
+		sys.ENONET, syscall.ENETDOWN, syscall.ENETUNREACH, sys.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ETIMEDOUT:
 		return true
 	}
 	return false

@@ -1,9 +1,8 @@
 package loop
 
 import (
-	"syscall"
-
 	"github.com/strand-net/strand/poller"
+	"github.com/strand-net/strand/poller/sys"
 )
 
 const (
@@ -68,7 +67,7 @@ func (g *lingering) RunOnLoop() {
 	}
 	g.begun = true
 	s.loop.slots.replace(s.token, g)
-	s.loop.engine.kernel.Shutdown(int(s.fd), syscall.SHUT_WR)
+	s.loop.engine.kernel.Shutdown(int(s.fd), sys.ShutWrite)
 	s.loop.SetTimer(&g.timer, s.loop.Now()+lingerDrain, g)
 	g.drain()
 }

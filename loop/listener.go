@@ -160,7 +160,9 @@ func (ln *Listener) Control(do func(fd uintptr)) error {
 	if ln.closed {
 		return net.ErrClosed
 	}
-	do(uintptr(ln.fd))
+	if errno := ln.loop.engine.kernel.Control(ln.fd, do); errno != 0 {
+		return os.NewSyscallError("control", errno)
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -12,7 +13,14 @@ import (
 // The methods in this file may be called from any goroutine. They fail with net.ErrClosed after Close, and with an
 // *os.SyscallError.
 
-// Shutdown ends one or both directions of the connection: how is syscall.SHUT_RD, SHUT_WR or SHUT_RDWR.
+// What Shutdown ends.
+const (
+	ShutRead  = sys.ShutRead
+	ShutWrite = sys.ShutWrite
+	ShutBoth  = sys.ShutBoth
+)
+
+// Shutdown ends one or both directions of the connection: how is ShutRead, ShutWrite or ShutBoth.
 func (s *Socket) Shutdown(how int) error {
 	return s.apply("shutdown", func(k sys.Kernel) syscall.Errno { return k.Shutdown(int(s.fd), how) })
 }
@@ -82,10 +90,16 @@ func (s *Socket) Ended() error {
 
 // Control calls do with the descriptor, which stays open until do has returned. do must not wait, read, write or close.
 func (s *Socket) Control(do func(fd uintptr)) error {
-	return s.apply("control", func(sys.Kernel) syscall.Errno {
-		do(uintptr(s.fd))
-		return 0
-	})
+	return s.apply("control", func(k sys.Kernel) syscall.Errno { return k.Control(int(s.fd), do) })
+}
+
+// Direct returns nil if the descriptor that Control passes on may be read and written, and errors.ErrUnsupported if not: over package net,
+// bytes are also kept elsewhere.
+func (s *Socket) Direct() error {
+	if !s.loop.engine.kernel.Direct() {
+		return errors.ErrUnsupported
+	}
+	return nil
 }
 
 // apply makes a short system call that needs no turn.

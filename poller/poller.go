@@ -61,12 +61,18 @@ type Event struct {
 	Readiness Readiness
 }
 
-// New returns a Poller on what the operating system has for it: epoll(7) on Linux, kqueue(2) on macOS and the BSDs. Elsewhere it
-// fails with errors.ErrUnsupported. The calls go through kernel, which is [sys.Host] but in tests.
-func New(kernel sys.Kernel) (Poller, error) { return Backend(kernel) }
+// New returns a Poller for the descriptors of kernel: on what the operating system has for it, epoll(7) on Linux, kqueue(2) on macOS and
+// the BSDs, through kernel's calls; or, for those of [sys.Net], on package net. Where the operating system has nothing, sys.Host is
+// sys.Net, and for a kernel of another kind New fails with errors.ErrUnsupported.
+func New(kernel sys.Kernel) (Poller, error) {
+	if !kernel.Direct() {
+		return newNet(), nil
+	}
+	return Backend(kernel)
+}
 
-// Backend is what New calls. As with [sys.Host], nothing but package kerneltest replaces it, before any other goroutine runs:
-// so the tests of this machine can be run on what another one has.
+// Backend is what New calls for a kernel of system calls. As with [sys.Host], nothing but package kerneltest replaces it, before any
+// other goroutine runs: so the tests of this machine can be run on what another one has.
 var Backend = open
 
 // Poller is the readiness interface of one reactor: an epoll instance, a kqueue, or a substitute for tests.

@@ -10,7 +10,7 @@ import (
 	"github.com/strand-net/strand/poller/sys"
 )
 
-// open fails with errors.ErrUnsupported: there is no backend for this operating system yet.
+// open fails with errors.ErrUnsupported: there is no backend for system calls on this operating system. New takes sys.Host all the same.
 func open(sys.Kernel) (Poller, error) {
 	return nil, fmt.Errorf("poller: no backend for %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }

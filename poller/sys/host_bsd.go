@@ -16,8 +16,11 @@ var Host Kernel = &host{}
 // only. So every call tells the scheduler.
 type host struct{}
 
-// ENONET is no error here.
-const ENONET syscall.Errno = 0
+// Errors that accept(2) may pass on. ENONET is none here.
+const (
+	ENONET    syscall.Errno = 0
+	EHOSTDOWN               = syscall.EHOSTDOWN
+)
 
 // Accept gives a connection the options of package net itself: no manual page says that it has those of the listening socket.
 func (*host) Accept(fd int) (int, netip.AddrPort, syscall.Errno) {

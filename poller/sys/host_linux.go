@@ -14,8 +14,11 @@ var Host Kernel = &host{}
 
 type host struct{}
 
-// ENONET is an error that accept(2) may pass on, and that no other system has.
-const ENONET = syscall.ENONET
+// Errors that accept(2) may pass on, and that not every system has.
+const (
+	ENONET    = syscall.ENONET
+	EHOSTDOWN = syscall.EHOSTDOWN
+)
 
 func (*host) Accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	var address unix.RawSockaddrAny

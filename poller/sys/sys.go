@@ -1,5 +1,5 @@
 // Package sys is the one seam between strand and the kernel: every system call of packages poller and loop goes
-// through [Kernel]. Behind it stands the machine's kernel ([Host]) or, in tests, a fake one.
+// through [Kernel]. Behind it stands the machine's kernel ([Host]), package net ([Net]) or, in tests, a fake one.
 //
 // The calls are raw: they return syscall.Errno as the kernel gave it, 0 for success, and never retry. Those
 // that cannot block are made without telling the Go scheduler, which saves it the hand-off of the processor; so
@@ -21,6 +21,13 @@ const MaxTransfer = 1 << 20
 // MaxVectors is the most buffers that one Sendv takes; what is over is not written by that call. It is less than the
 // kernel's own 1024 (IOV_MAX), so that the vectors fit on the stack: past some dozens the copy costs more than the call.
 const MaxVectors = 64
+
+// What Shutdown ends: the numbers are the same everywhere, but not every package syscall has names for them.
+const (
+	ShutRead = iota
+	ShutWrite
+	ShutBoth
+)
 
 // Kernel is what strand asks of an operating system. All methods are safe from any goroutine.
 type Kernel interface {
@@ -49,7 +56,7 @@ type Kernel interface {
 	// MaxVectors of them and MaxTransfer bytes.
 	Sendv(fd int, bufs [][]byte) (int, syscall.Errno)
 
-	// Shutdown ends one or both directions (shutdown(2), SHUT_RD, SHUT_WR, SHUT_RDWR).
+	// Shutdown ends one or both directions (shutdown(2)): how is ShutRead, ShutWrite or ShutBoth.
 	Shutdown(fd, how int) syscall.Errno
 
 	// Adopt returns a non-blocking, close-on-exec duplicate of the descriptor of a socket or listener of package net. The two
@@ -58,6 +65,12 @@ type Kernel interface {
 
 	// Close closes fd (close(2)). It must not be called again after EINTR: the number may be another's by then.
 	Close(fd int) syscall.Errno
+
+	// Control calls do with the number by which the operating system knows fd. ENOSYS says that it has none.
+	Control(fd int, do func(fd uintptr)) syscall.Errno
+
+	// Direct reports whether others may transfer bytes by that number, beside Recv and Send.
+	Direct() bool
 
 	// Nanotime is a monotonic clock in nanoseconds, and NanotimeAt what it shows at t.
 	Nanotime() int64

@@ -83,6 +83,15 @@ func (k *Kernel) Nanotime() int64 { return int64(time.Since(k.started)) }
 // NanotimeAt is what Nanotime is at t.
 func (k *Kernel) NanotimeAt(t time.Time) int64 { return int64(t.Sub(k.started)) }
 
+// Control calls do with fd itself: nobody can do anything with it.
+func (k *Kernel) Control(fd int, do func(fd uintptr)) syscall.Errno {
+	do(uintptr(fd))
+	return 0
+}
+
+// Direct says that there is no other way for bytes than this kernel.
+func (k *Kernel) Direct() bool { return true }
+
 // This kernel knows of no threads: time passes only while all of them wait.
 
 func (k *Kernel) Thread() int                  { return 0 }
