@@ -41,6 +41,10 @@ type EngineConfig struct {
 	// call at a time. While it blocks, nothing is measured, and Close waits.
 	OnLoopLag func(loop int, lag time.Duration)
 
+	// OverNet runs the engine over package net (docs/platforms.md), as it runs anyway where the operating system offers nothing
+	// better. It is slower, by far, and for finding out what there is to it.
+	OverNet bool
+
 	// Logger gets what nobody else can be told. nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -87,7 +91,7 @@ func NewEngine(config EngineConfig) (*Engine, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	return newEngine(config, loop.Config{Loops: config.Loops, Logger: config.Logger})
+	return newEngine(config, loop.Config{Loops: config.Loops, OverNet: config.OverNet, Logger: config.Logger})
 }
 
 func newEngine(config EngineConfig, loopConfig loop.Config) (*Engine, error) {

@@ -1,6 +1,7 @@
 package coserver
 
 import (
+	"io"
 	"log/slog"
 	"net/netip"
 	"unsafe"
@@ -35,6 +36,17 @@ func Handshakes(s *Server) (busy, waiting int) {
 	s.handshakes.mu.Lock()
 	defer s.handshakes.mu.Unlock()
 	return s.handshakes.busy, len(s.handshakes.waiting)
+}
+
+// Kept tells how many bytes have come for c, and how it has ended, by the account of an engine over package net; ok is false if there is
+// none.
+func Kept(c *Conn) (received int, ended, failed, ok bool) {
+	if c.sock.Direct() == nil {
+		return 0, false, false, false
+	}
+	info, err := c.sock.Info()
+	end := c.sock.Ended()
+	return int(info.Received), end != nil, end != nil && end != io.EOF, err == nil
 }
 
 // LoopOf returns loop i of an engine.

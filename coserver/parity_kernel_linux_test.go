@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/strand-net/strand/coserver"
 )
 
 // settle waits until all that the other end has done has arrived at this one, by the kernel's own account.
@@ -27,21 +29,39 @@ func (e *end) settle(t *testing.T, trace []string) {
 	// Input for nobody makes the kernel answer with a reset.
 	unwanted := o.closed && e.late < e.sent
 	for begin := time.Now(); ; time.Sleep(100 * time.Microsecond) { // the kernel is asked, for it tells nobody but the engine
-		events := readiness(t, e.fd)
+		events, unread := e.look(t)
 		e.broken = events&(unix.POLLHUP|unix.POLLERR) != 0 && o.closed
 		switch {
 		case e.broken:
 			return
 		case unwanted:
 		case (o.closed || o.ended) && events&unix.POLLRDHUP == 0:
-		case e.deaf || unread(t, e.fd) == o.sent-e.received:
+		case e.deaf || unread == o.sent-e.received:
 			return
 		}
 		if time.Since(begin) > patience {
-			require.FailNow(t, "what was sent does not arrive", "%v: %d unread of %d, events %#x\n%s", e.who, unread(t, e.fd),
+			require.FailNow(t, "what was sent does not arrive", "%v: %d unread of %d, events %#x\n%s", e.who, unread,
 				o.sent-e.received, events, strings.Join(trace, "\n"))
 		}
 	}
+}
+
+// look tells what of poll(2)'s conditions holds for this end, and how many bytes have come that nobody has read: by the kernel's own account,
+// or, over package net, by that of what stands between.
+func (e *end) look(t *testing.T) (events int16, bytes int) {
+	t.Helper()
+	if c, ok := e.conn.(*coserver.Conn); ok {
+		if received, ended, failed, ok := coserver.Kept(c); ok {
+			if ended {
+				events |= unix.POLLRDHUP
+			}
+			if failed {
+				events |= unix.POLLERR
+			}
+			return events, received - e.received
+		}
+	}
+	return readiness(t, e.fd), unread(t, e.fd)
 }
 
 func readiness(t *testing.T, fd int) int16 {

@@ -24,6 +24,10 @@ type Config struct {
 	// nil means slog.Default().
 	Logger *slog.Logger
 
+	// OverNet runs the engine over package net (docs/platforms.md), as it runs anyway where the operating system offers nothing
+	// better. It is slower, by far, and for finding out what there is to it.
+	OverNet bool
+
 	// Kernel and NewPoller replace the machine's own, for tests. nil means sys.Host and poller.New.
 	Kernel    sys.Kernel
 	NewPoller func(sys.Kernel) (poller.Poller, error)
@@ -35,6 +39,9 @@ const maxLoops = 4096
 func (c *Config) validate() error {
 	if c.Loops < 0 || c.Loops > maxLoops {
 		return fmt.Errorf("loop: Config.Loops is %d, want 0 to %d", c.Loops, maxLoops)
+	}
+	if c.OverNet && c.Kernel != nil {
+		return errors.New("loop: Config.OverNet and Config.Kernel are both set")
 	}
 	return nil
 }
@@ -64,6 +71,9 @@ func NewEngine(config Config) (*Engine, error) {
 	e := &Engine{kernel: config.Kernel, logger: config.Logger, listeners: make(map[*Listener]struct{})}
 	if e.kernel == nil {
 		e.kernel = sys.Host
+		if config.OverNet {
+			e.kernel = sys.Net
+		}
 	}
 	if e.logger == nil {
 		e.logger = slog.Default()

@@ -2,6 +2,7 @@ package poller
 
 import (
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -168,31 +169,43 @@ func (p *netPoller) unreport(r *netRegistration) {
 }
 
 func (p *netPoller) Wait(events []Event, timeout time.Duration) (int, error) {
-	var expired <-chan time.Time
-	for {
-		n, done, err := p.look(events)
-		if done || err != nil || timeout == 0 {
-			return n, err
-		}
-		if expired == nil && timeout > 0 {
-			expired = p.after(timeout)
-			defer p.timer.Stop()
-		}
-		select {
-		case <-p.signal:
-		case <-expired:
-			timeout = 0 // once more: there may be something
-		}
+	n, done, err := p.look(events)
+	if done || err != nil {
+		return n, err
 	}
-}
-
-func (p *netPoller) after(timeout time.Duration) <-chan time.Time {
+	if timeout == 0 {
+		// Whoever never waits must not keep those from running who have something to tell.
+		runtime.Gosched()
+		n, _, err = p.look(events)
+		return n, err
+	}
+	if timeout < 0 {
+		return p.wait(events, nil)
+	}
 	if p.timer == nil {
 		p.timer = time.NewTimer(timeout)
 	} else {
 		p.timer.Reset(timeout)
 	}
-	return p.timer.C
+	n, err = p.wait(events, p.timer.C)
+	p.timer.Stop()
+	return n, err
+}
+
+// wait looks until there is something to report or the time has expired.
+func (p *netPoller) wait(events []Event, expired <-chan time.Time) (int, error) {
+	for {
+		over := false
+		select {
+		case <-p.signal:
+		case <-expired:
+			over = true // but there may be something
+		}
+		n, done, err := p.look(events)
+		if done || over {
+			return n, err
+		}
+	}
 }
 
 // look takes what there is to report, and reports whether Wait has to return.

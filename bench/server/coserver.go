@@ -20,7 +20,7 @@ type coServer struct {
 
 // engineConfig is for all that runs on engine coserver.
 func (o Options) engineConfig() coserver.EngineConfig {
-	return coserver.EngineConfig{Loops: o.Loops, TakeOverAfter: takeOverAfter(o.TakeOverAfter), LagInterval: o.LagInterval}
+	return coserver.EngineConfig{Loops: o.Loops, TakeOverAfter: takeOverAfter(o.TakeOverAfter), LagInterval: o.LagInterval, OverNet: o.OverNet}
 }
 
 // takeOverAfter returns d as an EngineConfig has it.

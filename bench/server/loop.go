@@ -28,7 +28,7 @@ type loopServer struct {
 }
 
 func listenLoop(o Options) (Server, error) {
-	engine, err := loop.NewEngine(loop.Config{Loops: o.Loops})
+	engine, err := loop.NewEngine(loop.Config{Loops: o.Loops, OverNet: o.OverNet})
 	if err != nil {
 		o.closeListener()
 		return nil, err

@@ -59,6 +59,7 @@ type Options struct {
 	Loops   int         // number of event loops, 0 for the engine's default; engine net has none
 	Carrier string      // who runs the handlers of engine coserver; empty means auto
 	TLS     *tls.Config // nil means none; engine loop has none
+	OverNet bool        // engine coserver or loop runs over package net, as where the operating system offers nothing better
 	Block   Block       // for protocol block alone
 
 	// TakeOverAfter is how long a handler of engine coserver may keep its loop, which then goes on without it. 0 means for ever.
@@ -153,6 +154,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("loops: %d is negative", o.Loops)
 	case o.Loops > 0 && o.Engine == EngineNet:
 		return errors.New("loops: engine net has no event loops")
+	case o.OverNet && o.Engine == EngineNet:
+		return errors.New("over-net: engine net is nothing else")
 	case o.TakeOverAfter < 0:
 		return fmt.Errorf("take-over-after: %v is negative", o.TakeOverAfter)
 	case o.TakeOverAfter > 0 && o.Engine != EngineCoserver:

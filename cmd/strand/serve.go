@@ -19,6 +19,7 @@ type serveCommand struct {
 	Addr    string        `default:"127.0.0.1:7000" help:"Address to listen on; port 0 takes a free one. If a service manager passes just one socket, that one is served instead." placeholder:"HOST:PORT"`
 	Loops   int           `default:"0" help:"Number of event loops; 0 means one for each core." placeholder:"N"`
 	Carrier string        `default:"auto" help:"Who runs the handlers of engine coserver: auto, inline or channel." placeholder:"NAME"`
+	OverNet bool          `help:"Run engine coserver or loop over package net, as they do where the operating system offers nothing better."`
 	TLSCert string        `name:"tls-cert" help:"Serve TLS with the certificate in this PEM file; not with engine loop." placeholder:"FILE"`
 	TLSKey  string        `name:"tls-key" help:"The key of the certificate." placeholder:"FILE"`
 	Block   string        `default:"sleep" help:"How the handlers of protocol block do so before they answer: sleep, mutex (wait for a lock), cpu (compute) or park (coserver.Sleep; with engine net, sleep)." placeholder:"NAME"`
@@ -71,7 +72,7 @@ func (c *serveCommand) Run(ctx *kong.Context) error {
 
 // options checks all that can be checked before anything is bound.
 func (c *serveCommand) options(ctx *kong.Context) (server.Options, error) {
-	o := server.Options{Engine: c.Engine, Proto: c.Proto, Addr: c.Addr, Loops: c.Loops, Carrier: c.Carrier}
+	o := server.Options{Engine: c.Engine, Proto: c.Proto, Addr: c.Addr, Loops: c.Loops, Carrier: c.Carrier, OverNet: c.OverNet}
 	if c.Drain < 0 {
 		return o, fmt.Errorf("drain: %v is negative", c.Drain)
 	}

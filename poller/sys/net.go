@@ -205,13 +205,11 @@ func (k *NetKernel) Accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	if !ok {
 		return -1, netip.AddrPort{}, syscall.EBADF
 	}
-	conn, errno := ln.accept()
+	c, errno := ln.accept()
 	if errno != 0 {
 		return -1, netip.AddrPort{}, errno
 	}
-	c := newNetConn(conn)
-	c.start()
-	return k.add(c), addrPortOf(conn.RemoteAddr()), 0
+	return k.add(c), addrPortOf(c.conn.RemoteAddr()), 0
 }
 
 func (k *NetKernel) LocalAddr(fd int) (netip.AddrPort, syscall.Errno) {

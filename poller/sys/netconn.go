@@ -164,6 +164,14 @@ func (c *netConn) close() {
 	}
 }
 
+// refuse closes a connection that nobody has accepted.
+func (c *netConn) refuse() {
+	c.mu.Lock()
+	c.linger = 0
+	c.mu.Unlock()
+	c.close()
+}
+
 func (c *netConn) localAddr() net.Addr {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -30,7 +30,7 @@ type netListener struct {
 	// Protected by the socket's mu.
 	watcher Watcher
 	wants   bool          // a connection is welcome
-	held    net.Conn      // the one that has come
+	held    *netConn      // the one that has come, and is being read
 	errno   syscall.Errno // why none came, until one does
 	closed  bool
 }
@@ -87,7 +87,8 @@ func (s *netSocket) deliver(conn net.Conn) {
 	for range s.parts {
 		s.next = (s.next + 1) % len(s.parts)
 		if ln := s.parts[s.next]; ln.wants {
-			ln.wants, ln.errno, ln.held = false, 0, conn
+			ln.wants, ln.errno, ln.held = false, 0, newNetConn(conn)
+			ln.held.start()
 			ln.ready()
 			return
 		}
@@ -130,7 +131,7 @@ func (ln *netListener) watch(w Watcher) {
 }
 
 // accept returns the connection that has come, and lets the next one come.
-func (ln *netListener) accept() (net.Conn, syscall.Errno) {
+func (ln *netListener) accept() (*netConn, syscall.Errno) {
 	ln.socket.mu.Lock()
 	defer ln.socket.mu.Unlock()
 	if ln.closed {
@@ -163,7 +164,7 @@ func (ln *netListener) close() {
 	}
 	s.mu.Unlock()
 	if held != nil {
-		reset(held)
+		held.refuse()
 	}
 	if last {
 		s.end()
