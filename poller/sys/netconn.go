@@ -41,7 +41,7 @@ type netConn struct {
 // newNetConn takes a connection that is made, or nil.
 func newNetConn(conn net.Conn) *netConn {
 	c := &netConn{conn: conn, linger: -1}
-	c.in.room.L = &c.mu
+	c.in.room.L, c.out.wake.L = &c.mu, &c.mu
 	c.in.limit, c.out.limit = netBuffer, netBuffer
 	return c
 }
@@ -95,6 +95,7 @@ func (c *netConn) fail(errno syscall.Errno) {
 	}
 	c.out.drop()
 	c.in.room.Signal()
+	c.out.wake.Signal()
 	c.tell(c.holds())
 }
 
@@ -127,8 +128,8 @@ func (c *netConn) shutdown(how int) syscall.Errno {
 	}
 	if how != ShutRead && !c.out.shut {
 		c.out.shut = true
-		if !c.out.writing {
-			c.finishWriting()
+		if !c.out.pending() {
+			c.sendEnd()
 		}
 		c.tell(c.holds() &^ Readable)
 	}
@@ -149,6 +150,7 @@ func (c *netConn) close() {
 	defer c.mu.Unlock()
 	c.closed, c.watcher = true, nil
 	c.in.room.Signal()
+	c.out.wake.Signal()
 	switch {
 	case c.cancel != nil:
 		c.cancel() // who connects closes what may come of it
@@ -156,7 +158,7 @@ func (c *netConn) close() {
 	case c.failed == 0 && (c.linger == 0 || c.in.unread() > 0):
 		c.out.drop()
 		reset(c.conn)
-	case c.out.writing:
+	case c.failed == 0 && c.out.pending():
 		_ = c.conn.SetReadDeadline(time.Unix(1, 0)) // what comes now is answered with a reset in the end
 		_ = c.conn.SetWriteDeadline(time.Now().Add(netLinger))
 	default:
