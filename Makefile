@@ -6,9 +6,14 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check fmt vet lint deps cross test race procs simulated arm64 compat browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
+.PHONY: check check-elsewhere elsewhere fmt vet lint deps cross test race procs simulated portable arm64 compat browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
 
-check: fmt vet lint deps cross race procs simulated compat fuzz smoke
+check: fmt vet lint deps cross race procs simulated portable compat fuzz smoke
+
+check-elsewhere: vet elsewhere compat ## the part of check that needs no more than Go and make, for other systems than Linux
+
+elsewhere: ## the tests, twice: some things happen only the second time
+	go test -count=2 -timeout 15m ./...
 
 fmt: ## every file is formatted
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -n 40; exit 1; }
@@ -41,6 +46,9 @@ procs: ## the engine on other numbers of processors
 simulated: ## the engine on the system calls of macOS and the BSDs, as far as Linux can stand in for them (docs/platforms.md)
 	STRAND_KERNEL=kqueue go test -count=$(COUNT) ./poller ./loop ./coserver
 	STRAND_KERNEL=kqueue-pipe go test -count=$(COUNT) ./poller
+
+portable: ## the engine over package net, as on Windows (docs/platforms.md)
+	COUNT=$(COUNT) .ci/portable
 
 arm64: ## the engine on arm64, by emulation if need be: needs qemu-aarch64-static
 	COUNT=$(COUNT) .ci/arm64
