@@ -31,7 +31,11 @@ const (
 // reset closes a TCP connection with an RST (SO_LINGER, socket(7)).
 func (d *descriptor) reset() {
 	d.Helper()
-	require.NoError(d, unix.SetsockoptLinger(d.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+	if d.kernel != nil {
+		require.Zero(d, d.kernel.SetLinger(d.fd, 0))
+	} else {
+		require.NoError(d, unix.SetsockoptLinger(d.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+	}
 	d.close()
 }
 

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/strand-net/strand/poller/sys"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,7 @@ type descriptor struct {
 	testing.TB
 	fd     int
 	closed bool
+	kernel sys.Kernel // whose descriptor it is, nil: the machine's
 }
 
 func own(t testing.TB, fd int) *descriptor {
@@ -26,17 +28,56 @@ func own(t testing.TB, fd int) *descriptor {
 	return d
 }
 
-func (d *descriptor) close() {
-	if !d.closed {
-		d.closed = true
-		require.NoError(d, unix.Close(d.fd))
+// enter makes d one of the backend's kernel, if that is not the machine's. It must come before d is used.
+func (d *descriptor) enter() *descriptor {
+	f, ok := d.TB.(*fixture)
+	if ok && f.backend.Kernel != nil {
+		fd, err := f.backend.Adopt(d.fd)
+		require.NoError(d, err)
+		d.fd, d.kernel = fd, f.backend.Kernel
 	}
+	return d
+}
+
+func (d *descriptor) close() {
+	if d.closed {
+		return
+	}
+	d.closed = true
+	if d.kernel != nil {
+		require.Zero(d, d.kernel.Close(d.fd))
+		return
+	}
+	require.NoError(d, unix.Close(d.fd))
+}
+
+// send is write(2).
+func (d *descriptor) send(p []byte) (int, error) {
+	if d.kernel != nil {
+		return result(d.kernel.Send(d.fd, p))
+	}
+	return unix.Write(d.fd, p)
+}
+
+// receive is read(2).
+func (d *descriptor) receive(p []byte) (int, error) {
+	if d.kernel != nil {
+		return result(d.kernel.Recv(d.fd, p))
+	}
+	return unix.Read(d.fd, p)
+}
+
+func result(n int, errno syscall.Errno) (int, error) {
+	if errno != 0 {
+		return -1, errno
+	}
+	return n, nil
 }
 
 // write writes all of data, which must fit.
 func (d *descriptor) write(data string) {
 	d.Helper()
-	n, err := unix.Write(d.fd, []byte(data))
+	n, err := d.send([]byte(data))
 	require.NoError(d, err)
 	require.Equal(d, len(data), n)
 }
@@ -46,7 +87,7 @@ func (d *descriptor) drain() (data string, err error) {
 	d.Helper()
 	var buf [4096]byte
 	for {
-		n, err := unix.Read(d.fd, buf[:])
+		n, err := d.receive(buf[:])
 		if n <= 0 {
 			return data, err
 		}
@@ -59,7 +100,7 @@ func (d *descriptor) fill() {
 	d.Helper()
 	buf := make([]byte, 4096)
 	for {
-		if _, err := unix.Write(d.fd, buf); err != nil {
+		if _, err := d.send(buf); err != nil {
 			require.ErrorIs(d, err, syscall.EAGAIN)
 			return
 		}
@@ -68,6 +109,10 @@ func (d *descriptor) fill() {
 
 func (d *descriptor) shutdown(how int) {
 	d.Helper()
+	if d.kernel != nil {
+		require.Zero(d, d.kernel.Shutdown(d.fd, how))
+		return
+	}
 	require.NoError(d, unix.Shutdown(d.fd, how))
 }
 
@@ -88,7 +133,7 @@ func socketPair(t testing.TB) (a, b *descriptor) {
 	for _, d := range []*descriptor{a, b} {
 		require.NoError(t, unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4096))
 	}
-	return a, b
+	return a.enter(), b.enter()
 }
 
 func pipe(t testing.TB) (reader, writer *descriptor) {
@@ -144,7 +189,7 @@ func tcpPair(t testing.TB) (a, b *descriptor) {
 	require.NoError(t, unix.SetNonblock(a.fd, true))
 	b = l.accept()
 	l.close()
-	return a, b
+	return a.enter(), b.enter()
 }
 
 // isSystemError checks the one form that errors have: a system call that is named, and its number.

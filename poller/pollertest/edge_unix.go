@@ -4,6 +4,7 @@ package pollertest
 
 import (
 	"syscall"
+	"time"
 
 	"github.com/strand-net/strand/poller"
 	"github.com/stretchr/testify/require"
@@ -67,11 +68,23 @@ func testArrivalAfterDrainUnseen(f *fixture) {
 func testWritableAgain(f *fixture) {
 	a, b := socketPair(f)
 	f.add(a, 1, poller.Readable|poller.Writable)
+	f.await(1, poller.Writable)
 	for range 10 {
-		f.await(1, poller.Writable)
 		a.fill()
-		_, err := b.drain()
+		f.awaitRoom(1, b)
+	}
+}
+
+// awaitRoom waits until token is writable, by draining the other end: again and again, for there may be more on its way than has arrived.
+func (f *fixture) awaitRoom(token poller.Token, other *descriptor) {
+	f.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		require.True(f, time.Now().Before(deadline), "token %#x: there is no room", token)
+		_, err := other.drain()
 		require.ErrorIs(f, err, syscall.EAGAIN)
+		if f.listen(token)&poller.Writable != 0 {
+			return
+		}
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/strand-net/strand/poller"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 var signalTests = []test{
@@ -62,7 +61,7 @@ func testSignalsLetEventsPass(f *fixture) {
 	f.add(a, 1, poller.Readable)
 	defer f.storm()()
 	for range 20 {
-		go func() { _, _ = unix.Write(b.fd, []byte("x")) }()
+		go func() { _, _ = b.send([]byte("x")) }()
 		f.await(1, poller.Readable)
 		_, _ = a.drain()
 	}

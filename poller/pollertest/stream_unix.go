@@ -11,7 +11,6 @@ import (
 
 	"github.com/strand-net/strand/poller"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 var streamTests = []test{
@@ -37,27 +36,27 @@ func testStream(f *fixture, connect func(testing.TB) (a, b *descriptor), shortRe
 	writer, reader := connect(f)
 	other := open(f.T, f.backend)
 	sending, receiving := make(chan error, 1), make(chan error, 1)
-	go func() { sending <- send(f.poller, writer.fd) }()
-	go func() { receiving <- receive(other.poller, reader.fd, shortRead) }()
+	go func() { sending <- send(f.poller, writer) }()
+	go func() { receiving <- receive(other.poller, reader, shortRead) }()
 	require.NoError(f, finish(f, sending, "sender"))
 	require.NoError(f, finish(f, receiving, "receiver"))
 }
 
-func send(p poller.Poller, fd int) error {
+func send(p poller.Poller, d *descriptor) error {
 	left := streamSize
-	return drive(p, fd, poller.Writable, func() (drained, done bool, err error) {
-		n, err := unix.Write(fd, make([]byte, min(left, 1+rand.IntN(8192))))
+	return drive(p, d.fd, poller.Writable, func() (drained, done bool, err error) {
+		n, err := d.send(make([]byte, min(left, 1+rand.IntN(8192))))
 		left -= max(n, 0)
 		return err == syscall.EAGAIN, left == 0, err
 	})
 }
 
-func receive(p poller.Poller, fd int, shortRead bool) error {
+func receive(p poller.Poller, d *descriptor, shortRead bool) error {
 	left := streamSize
 	buf := make([]byte, 8192)
-	return drive(p, fd, poller.Readable, func() (drained, done bool, err error) {
+	return drive(p, d.fd, poller.Readable, func() (drained, done bool, err error) {
 		size := 1 + rand.IntN(len(buf))
-		n, err := unix.Read(fd, buf[:size])
+		n, err := d.receive(buf[:size])
 		if n == 0 && err == nil {
 			err = errors.New("end of file")
 		}

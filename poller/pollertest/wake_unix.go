@@ -10,7 +10,6 @@ import (
 	"github.com/strand-net/strand/poller"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 var wakeTests = []test{
@@ -107,7 +106,7 @@ func testWakeNeverLostAmongEvents(f *fixture) {
 	go func() {
 		defer close(stopped)
 		for !over.Load() {
-			_, _ = unix.Write(b.fd, []byte("x"))
+			_, _ = b.send([]byte("x"))
 			_, _ = a.drain()
 			time.Sleep(50 * time.Microsecond)
 		}

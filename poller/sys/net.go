@@ -162,9 +162,17 @@ func (k *NetKernel) forgetShared(address string) {
 	delete(k.shared, address)
 }
 
-// Adopt uses a duplicate of what it gets, or, where there are none, the thing itself: then the original has to stay open.
+// Adopt uses a duplicate of what it gets, or, where there are none, the listener itself: then the original has to stay open.
 func (k *NetKernel) Adopt(conn syscall.Conn) (int, error) {
 	switch conn := conn.(type) {
+	case net.Conn:
+		duplicate, err := duplicateConn(conn)
+		if err != nil {
+			return -1, err
+		}
+		c := newNetConn(duplicate)
+		c.start()
+		return k.add(c), nil
 	case net.Listener:
 		listener, own, err := duplicateListener(conn)
 		if err != nil {
@@ -174,6 +182,19 @@ func (k *NetKernel) Adopt(conn syscall.Conn) (int, error) {
 		return fd, nil
 	}
 	return -1, fmt.Errorf("strand: adopt a %T: %w", conn, os.ErrInvalid)
+}
+
+func duplicateConn(original net.Conn) (net.Conn, error) {
+	filer, ok := original.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, fmt.Errorf("strand: adopt a %T: %w", original, os.ErrInvalid)
+	}
+	file, err := filer.File()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return net.FileConn(file)
 }
 
 // duplicateListener reports own as false if the listener is the original.
