@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync/atomic"
 
@@ -60,6 +61,9 @@ func (r *packetRun) listen(network, address string) (*PacketListener, error) {
 	}
 	for len(ln.bound) < sockets {
 		another, err := first.Share()
+		if errors.Is(err, errors.ErrUnsupported) {
+			break // one socket, of one loop, has to do
+		}
 		if err != nil {
 			ln.unbind()
 			return nil, err

@@ -45,7 +45,7 @@ type PacketServer struct {
 	// session, and CutSlow closes the session with ErrQueueFull. For want of MaxWaitingTotal it is dropped, whatever the policy.
 	QueuePolicy QueuePolicy
 
-	// Sockets is how many sockets share the address (SO_REUSEPORT, socket(7)), each the work of one loop. The kernel deals by a hash of the
+	// Sockets is how many sockets share the address (SO_REUSEPORT, socket(7); only on Linux, elsewhere there is one), each the work of one loop. The kernel deals by a hash of the
 	// addresses, so that all datagrams of a peer come to the same. 0 means one for each loop, which is also the most. An address that is in use is an
 	// error all the same.
 	Sockets int

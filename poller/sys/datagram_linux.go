@@ -235,6 +235,18 @@ func (b *SendBatch) SetData(i int, data []byte, segment int) {
 	header.SetControllen(unix.CmsgSpace(2))
 }
 
+// message is what was added as message i, for kernels for tests that take one after the other.
+func (b *SendBatch) message(i int) Message {
+	h := &b.headers
+	var address unix.RawSockaddrAny
+	*(*unix.RawSockaddrInet6)(unsafe.Pointer(&address)) = h.addresses[i]
+	m := Message{Addr: peerAddr(&address), Data: unsafe.Slice(h.vectors[i].Base, h.vectors[i].Len)}
+	if h.messages[i].header.Control != nil {
+		m.Segment = int(binary.NativeEndian.Uint16(h.controls[i].data[:]))
+	}
+	return m
+}
+
 func (*host) SendBatch(fd int, b *SendBatch, first int) (int, syscall.Errno) {
 	sending()
 	h := &b.headers

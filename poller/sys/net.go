@@ -243,8 +243,13 @@ func (k *NetKernel) LocalAddr(fd int) (netip.AddrPort, syscall.Errno) {
 
 // addrPortOf returns the zero AddrPort for what is no address of IP.
 func addrPortOf(addr net.Addr) netip.AddrPort {
-	if tcp, ok := addr.(*net.TCPAddr); ok && tcp != nil {
-		return tcp.AddrPort()
+	switch addr := addr.(type) {
+	case *net.TCPAddr:
+		if addr != nil {
+			return addr.AddrPort()
+		}
+	case *net.UDPAddr:
+		return addr.AddrPort()
 	}
 	return netip.AddrPort{}
 }

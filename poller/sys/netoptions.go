@@ -38,6 +38,9 @@ func (k *NetKernel) SetLinger(fd, seconds int) syscall.Errno {
 
 // SetReadBuffer and SetWriteBuffer also bound what is kept here.
 func (k *NetKernel) SetReadBuffer(fd, bytes int) syscall.Errno {
+	if p, errno := k.packet(fd); errno == 0 {
+		return errnoFrom(p.conn.SetReadBuffer(bytes))
+	}
 	return k.streamOption(fd, func(c *netConn, stream streamOptions) error {
 		c.in.limit = min(max(bytes, smallNetBuffer), netBuffer)
 		return stream.SetReadBuffer(bytes)
@@ -45,6 +48,9 @@ func (k *NetKernel) SetReadBuffer(fd, bytes int) syscall.Errno {
 }
 
 func (k *NetKernel) SetWriteBuffer(fd, bytes int) syscall.Errno {
+	if p, errno := k.packet(fd); errno == 0 {
+		return errnoFrom(p.conn.SetWriteBuffer(bytes))
+	}
 	return k.streamOption(fd, func(c *netConn, stream streamOptions) error {
 		c.out.limit = min(max(bytes, smallNetBuffer), netBuffer)
 		return stream.SetWriteBuffer(bytes)
