@@ -264,7 +264,7 @@ func TestValidate(t *testing.T) {
 			o.Proto, o.Block = server.ProtoBlock, server.Block{Kind: server.BlockCPU, For: -1}
 		},
 		"over-net: engine net is nothing else": func(o *server.Options) { o.OverNet = true },
-		"take-over-after: -1s is negative": func(o *server.Options) { o.Engine, o.TakeOverAfter = server.EngineCoserver, -time.Second },
+		"take-over-after: -1s is negative":     func(o *server.Options) { o.Engine, o.TakeOverAfter = server.EngineCoserver, -time.Second },
 		"take-over-after: engine net takes no loops over": func(o *server.Options) {
 			o.TakeOverAfter = time.Millisecond
 		},
