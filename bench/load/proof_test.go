@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/strand-net/strand/bench"
@@ -132,4 +133,33 @@ func TestGeneratorLimited(t *testing.T) {
 	require.NotEmpty(t, run.Invalid)
 	require.Contains(t, run.Invalid[0], "generator-limited: of 100 operations one began ")
 	require.Positive(t, run.Generator.Late)
+}
+
+// What is counted is what the server has done, by its own count, and within the time that it took.
+func TestCountsAreTheServers(t *testing.T) {
+	redis := miniredis.RunT(t)
+	o := quick(&net.TCPAddr{})
+	o.Addr, o.Protocol, o.Warmup, o.Window, o.Windows = redis.Addr(), load.ProtocolRESPSet, 0, 300*time.Millisecond, 2
+	before := redis.CommandCount()
+	var begin time.Time
+	o.OnPhase = func(p load.Phase) error {
+		if p.Name == load.PhaseDrain {
+			begin = p.Begin
+		}
+		return nil
+	}
+	run, err := load.Run(t.Context(), o)
+	require.NoError(t, err)
+	took := time.Since(begin).Seconds()
+	require.EqualValues(t, redis.CommandCount()-before, run.Check.Checked)
+	require.Equal(t, run.Check.Checked, run.Operations[load.ProtocolRESPSet].Count, "without a warm-up all of them are measured")
+	var ended int64
+	var seconds float64
+	for _, window := range run.Windows {
+		ended += window.Messages
+		seconds += window.Seconds
+	}
+	require.InDelta(t, run.Check.Checked, ended, float64(o.Conns), "those that were in flight at the end")
+	require.GreaterOrEqual(t, seconds, 0.6)
+	require.LessOrEqual(t, seconds, took)
 }

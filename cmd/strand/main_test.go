@@ -414,7 +414,7 @@ func TestServeUntilEOF(t *testing.T) {
 
 func TestBench(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "result.json")
-	o := run(t, exec.Command(strand, "bench", "--engines", "net", "--conns", "1,3", "--duration", "50ms", "--rounds", "2", "--json", path))
+	o := run(t, exec.Command(strand, "bench", "--engines", "net", "--conns", "1,3", "--duration", "300ms", "--rounds", "2", "--json", path))
 	require.Equal(t, 0, o.code, o.stderr)
 	require.Contains(t, o.stderr, "run 1 of 6")
 	for _, words := range []string{"echo, 1 connection, 64 B", "echo, 3 connections, 64 B", "line, 3 connections, 64 B, 16 messages a batch"} {
