@@ -19,6 +19,7 @@ const (
 type commands struct {
 	Serve   serveCommand     `cmd:"" help:"Run a demo server."`
 	Bench   benchCommand     `cmd:"" help:"Compare the engines with package net, on this machine."`
+	Doctor  doctorCommand    `cmd:"" help:"Tell whether this machine can hold many connections, and what to change."`
 	Demo    demoCommand      `cmd:"" help:"Show by an example what the engine is for."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
