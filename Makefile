@@ -6,9 +6,9 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check fmt vet lint deps cross test race procs compat fuzz fuzz-long packets soak smoke faults hostile reload bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat peers fuzz fuzz-long packets soak smoke faults hostile reload bench bench-compare
 
-check: fmt vet lint deps cross race procs compat fuzz smoke
+check: fmt vet lint deps cross race procs compat peers fuzz smoke
 
 fmt: ## every file is formatted
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -n 40; exit 1; }
@@ -20,6 +20,7 @@ lint:
 	go run $(STATICCHECK) ./...
 	cd bench/compat && go run $(STATICCHECK) ./...
 	cd coserver/prometheus && go run $(STATICCHECK) ./...
+	cd bench/peers && go run $(STATICCHECK) ./...
 
 deps: ## who may know whom (docs/design.md)
 	.ci/deps
@@ -42,6 +43,11 @@ compat: ## well-known libraries run on strand, and strand in them; modules of th
 	cd bench/compat && go test -race -count=$(COUNT) -timeout 8m ./...
 	cd coserver/prometheus && go vet ./...
 	cd coserver/prometheus && go test -race -count=$(COUNT) -timeout 8m ./...
+
+peers: ## other network libraries, for strand bench --peers bench/peers/peers; a module of its own
+	cd bench/peers && go vet ./...
+	cd bench/peers && go test -count=$(COUNT) -timeout 8m ./...
+	cd bench/peers && go build -o peers .
 
 fuzz: ## each fuzz target for a short while
 	FUZZTIME=$(FUZZTIME) .ci/fuzz

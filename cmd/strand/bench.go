@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ type benchCommand struct {
 	Scenario string        `help:"Run only this scenario: echo, line, or length (messages after their length; not with engine loop, and only if asked for)." placeholder:"NAME"`
 	Duration time.Duration `default:"1s" help:"Measured time of each run."`
 	Rounds   int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
+	Peers    string        `help:"Program that has further engines: bench/peers/peers, which make peers builds." placeholder:"PROGRAM"`
 	Quick    bool          `help:"One short round: shows that everything works, measures little."`
 	JSON     string        `name:"json" help:"Write all results to this file." placeholder:"FILE"`
 }
@@ -55,12 +57,17 @@ func (c *benchCommand) Run() error {
 
 // options checks all that can be checked before anything is started.
 func (c *benchCommand) options() (bench.Options, error) {
+	peers, err := listPeers(c.Peers)
+	if err != nil {
+		return bench.Options{}, err
+	}
 	if len(c.Engines) == 0 {
 		for _, engine := range server.Engines() {
 			if c.Scenario != server.ProtoLength || engine != server.EngineLoop {
 				c.Engines = append(c.Engines, engine)
 			}
 		}
+		c.Engines = append(c.Engines, peers...)
 	}
 	if c.Quick {
 		c.Duration, c.Rounds = 400*time.Millisecond, 1
@@ -75,6 +82,9 @@ func (c *benchCommand) options() (bench.Options, error) {
 		Scenario: c.Scenario,
 	}
 	for _, engine := range c.Engines {
+		if slices.Contains(peers, engine) {
+			continue
+		}
 		for _, proto := range c.protos() {
 			if err := serverOptions(engine, proto).Validate(); err != nil {
 				return o, err
@@ -95,6 +105,9 @@ func (c *benchCommand) options() (bench.Options, error) {
 	}
 	o.Command = func(engine, proto string) (string, []string) {
 		s := serverOptions(engine, proto)
+		if slices.Contains(peers, engine) {
+			return c.Peers, []string{"--engine", s.Engine, "--proto", s.Proto, "--addr", s.Addr}
+		}
 		return self, []string{"serve", "--until-eof", "--engine", s.Engine, "--proto", s.Proto, "--addr", s.Addr}
 	}
 	return o, nil
