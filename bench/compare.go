@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"github.com/strand-net/strand/bench/load"
+	"github.com/strand-net/strand/bench/result"
 )
 
 // Compare runs every engine in every scenario, in turn, round after round. Each run has a server process of its own,
@@ -49,17 +52,42 @@ func (o *Options) run(ctx context.Context, engine string, scenario Scenario) (Me
 	if err != nil {
 		return Measurement{}, err
 	}
-	load := o.load(scenario)
-	load.Addr = child.Addr
-	result, err := func() (*LoadResult, error) {
+	options := o.load(scenario)
+	options.Addr = child.Addr
+	var seen seen
+	run, err := func() (*result.Run, error) {
 		defer child.Stop()
-		if load.Process, err = Watch(child.PID()); err != nil {
+		if seen.process, err = Watch(child.PID()); err != nil {
 			return nil, err
 		}
-		return Load(ctx, load)
+		options.OnPhase = seen.look
+		return load.Run(ctx, options)
 	}()
 	if err != nil {
 		return Measurement{}, child.explain(err)
 	}
-	return newMeasurement(scenario, result), nil
+	return newMeasurement(scenario, run, &seen), nil
+}
+
+// seen is what was seen of the server from outside.
+type seen struct {
+	process             *Process
+	before, idle, after int64   // resident memory, in bytes: before the first connection, connected but idle, after the traffic
+	cpuBegin, cpuEnd    CPUTime // of the window
+}
+
+func (s *seen) look(p load.Phase) (err error) {
+	switch p.Name {
+	case load.PhaseConnect:
+		s.before, err = s.process.rss()
+	case load.PhaseIdle:
+		s.idle, err = s.process.rss()
+	case load.PhaseWindow:
+		s.cpuBegin, err = s.process.cpu()
+	case load.PhaseDrain:
+		if s.cpuEnd, err = s.process.cpu(); err == nil {
+			s.after, err = s.process.rss()
+		}
+	}
+	return err
 }

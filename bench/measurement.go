@@ -1,5 +1,10 @@
 package bench
 
+import (
+	"github.com/strand-net/strand/bench/load"
+	"github.com/strand-net/strand/bench/result"
+)
+
 // Measurement is one run of one engine in one scenario. Units are in the names; us is microseconds.
 type Measurement struct {
 	Messages     int64   `json:"messages"`
@@ -20,27 +25,29 @@ type Measurement struct {
 	ConnectsPerS float64 `json:"connects_per_s"`
 }
 
-func newMeasurement(s Scenario, r *LoadResult) Measurement {
-	perMessage := func(seconds float64) float64 { return seconds * 1e6 / float64(r.Messages) }
+func newMeasurement(s Scenario, run *result.Run, seen *seen) Measurement {
+	window, latency := &run.Windows[0], run.Operations[load.WorkloadEcho].Response
+	user, system := seen.cpuEnd.User-seen.cpuBegin.User, seen.cpuEnd.System-seen.cpuBegin.System
+	perMessage := func(seconds float64) float64 { return seconds * 1e6 / float64(window.Messages) }
 	perConn := func(bytes int64) float64 { return float64(bytes) / 1024 / float64(s.Conns) }
-	quantile := func(q float64) float64 { return float64(r.Latency.ValueAtQuantile(q)) / 1e3 }
+	quantile := func(q float64) float64 { return float64(latency.ValueAtQuantile(q)) / 1e3 }
 	return Measurement{
-		Messages:     r.Messages,
-		Seconds:      r.Elapsed.Seconds(),
-		MessagesPerS: float64(r.Messages) / r.Elapsed.Seconds(),
-		CPUUserUS:    perMessage(r.CPU.User.Seconds()),
-		CPUSystemUS:  perMessage(r.CPU.System.Seconds()),
-		CPUUS:        perMessage((r.CPU.User + r.CPU.System).Seconds()),
+		Messages:     window.Messages,
+		Seconds:      window.Seconds,
+		MessagesPerS: float64(window.Messages) / window.Seconds,
+		CPUUserUS:    perMessage(user.Seconds()),
+		CPUSystemUS:  perMessage(system.Seconds()),
+		CPUUS:        perMessage((user + system).Seconds()),
 		P50US:        quantile(50),
 		P99US:        quantile(99),
 		P999US:       quantile(99.9),
-		MaxUS:        float64(r.Latency.Max()) / 1e3,
-		OverRange:    r.OverRange,
-		Batches:      r.Latency.TotalCount() + r.OverRange,
-		Drained:      r.Drained,
-		IdleKiB:      perConn(r.RSSIdle - r.RSSBefore),
-		KiB:          perConn(r.RSSAfter - r.RSSBefore),
-		ConnectsPerS: float64(s.Conns) / r.ConnectTime.Seconds(),
+		MaxUS:        float64(latency.Max()) / 1e3,
+		OverRange:    latency.Over,
+		Batches:      latency.TotalCount(),
+		Drained:      run.Intervals[len(run.Intervals)-1].InFlight,
+		IdleKiB:      perConn(seen.idle - seen.before),
+		KiB:          perConn(seen.after - seen.before),
+		ConnectsPerS: float64(s.Conns) / run.Connect.Seconds,
 	}
 }
 

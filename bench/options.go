@@ -1,3 +1,5 @@
+// Package bench compares the engines of strand with package net: each in a process of its own, under the load of package load. It knows
+// the servers by their addresses only.
 package bench
 
 import (
@@ -5,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/strand-net/strand/bench/load"
 )
 
 // Names of the scenarios, which are also the protocols that the servers must speak.
@@ -17,6 +21,9 @@ const (
 
 // maxLine is the longest line that the demo servers take, its newline included, in bytes.
 const maxLine = 4096
+
+// maxBatch bounds SIZE x PIPELINE, in bytes.
+const maxBatch = 1 << 20
 
 // Options describe a comparison. Every field must be set, but for Scenario and Report.
 type Options struct {
@@ -63,11 +70,24 @@ func (o *Options) Validate() error {
 		}
 	}
 	for _, s := range o.scenarios() {
-		load := o.load(s)
-		if err := load.validate(); err != nil {
+		switch {
+		case s.Conns < 1:
+			return fmt.Errorf("conns: %d is less than 1", s.Conns)
+		case s.Size < 1:
+			return fmt.Errorf("size: %d is less than 1", s.Size)
+		case s.Pipeline < 1:
+			return fmt.Errorf("pipeline: %d is less than 1", s.Pipeline)
+		case s.Size > maxBatch/s.Pipeline:
+			return fmt.Errorf("size: a batch of %d messages of %d bytes is over %d bytes", s.Pipeline, s.Size, maxBatch)
+		case o.Duration <= 0:
+			return fmt.Errorf("duration: %v is not positive", o.Duration)
+		}
+		options := o.load(s)
+		options.Addr = "127.0.0.1:1" // not known yet
+		if err := options.Validate(); err != nil {
 			return err
 		}
-		if err := checkDescriptors(s.Conns); err != nil {
+		if err := options.CheckDescriptors(); err != nil {
 			return err
 		}
 	}
@@ -82,17 +102,24 @@ func (o *Options) base() string {
 	return o.Engines[0]
 }
 
-// load is the run of one server in scenario s.
-func (o *Options) load(s Scenario) LoadOptions {
-	return LoadOptions{
+// stall is how long a connection may wait for a byte before a comparison fails.
+const stall = 5 * time.Second
+
+// load is the run of one server in scenario s: a closed loop, in which each connection keeps one batch of messages in flight. All
+// faults end it. Server and client share the machine, so how busy the client is says nothing against it.
+func (o *Options) load(s Scenario) load.Options {
+	framing := map[string]string{scenarioLine: load.FramingLine, scenarioLength: load.FramingLength}[s.Name]
+	return load.Options{
 		Conns:    s.Conns,
-		Size:     s.Size,
-		Pipeline: s.Pipeline,
-		Lines:    s.Name == scenarioLine,
-		Framed:   s.Name == scenarioLength,
+		Size:     load.FixedSize(s.Size),
+		Batch:    s.Pipeline,
+		Framing:  framing,
 		Settle:   min(o.Duration/8, 250*time.Millisecond),
 		Warmup:   min(o.Duration/4, time.Second),
 		Window:   o.Duration,
+		Stall:    stall,
+		Drain:    2 * stall,
+		FailFast: true,
 	}
 }
 
@@ -100,15 +127,4 @@ func (o *Options) load(s Scenario) LoadOptions {
 func (o *Options) estimate() time.Duration {
 	load := o.load(Scenario{})
 	return load.Settle + load.Warmup + load.Window + 60*time.Millisecond
-}
-
-// spareDescriptors are what a process has open besides its connections: standard files, pollers, /proc, libraries.
-const spareDescriptors = 32
-
-func checkDescriptors(conns int) error {
-	if limit, limited := descriptorLimit(); limited && uint64(conns)+spareDescriptors > limit {
-		return fmt.Errorf("conns: %d connections need %d file descriptors, but only %d are allowed (raise it: ulimit -n %d)",
-			conns, conns+spareDescriptors, limit, conns+spareDescriptors)
-	}
-	return nil
 }

@@ -1,12 +1,10 @@
 package bench
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/strand-net/strand/bench/result"
 )
 
 // schemaVersion changes when a reader of the JSON would have to.
@@ -111,42 +109,5 @@ func median(values []float64) float64 {
 	return (sorted[mid-1] + sorted[mid]) / 2
 }
 
-// WriteFile writes r as JSON, whole or not at all: to a file beside path, which is then renamed.
-func (r *Report) WriteFile(path string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // nothing is there after the rename
-	_, err = file.Write(append(text, '\n'))
-	if err == nil {
-		err = file.Chmod(0o644) // CreateTemp makes it for its owner alone
-	}
-	if err == nil {
-		err = file.Sync() // a full disk may tell only now
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	return err
-}
-
-// CheckFile reports whether WriteFile could write to path, before the time for a comparison is spent.
-func CheckFile(path string) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return fmt.Errorf("%s is a directory", path)
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	file.Close()
-	return os.Remove(file.Name())
-}
+// WriteFile writes r as JSON, whole or not at all.
+func (r *Report) WriteFile(path string) error { return result.WriteJSON(path, r) }

@@ -7,12 +7,17 @@ import (
 	"github.com/cloudwego/netpoll"
 )
 
+// The library reads its configuration when all init functions have run.
+func init() {
+	err := netpoll.Configure(netpoll.Config{Runner: func(_ context.Context, f func()) { go f() }})
+	if err != nil {
+		panic(err) // it says that a number is not possible, and there is none
+	}
+}
+
 // serveNetpoll has the number of pollers that the library chooses, one for every 20 processors, as its documentation advises, and handlers on
 // goroutines without gopool, which it says is best where stacks do not grow. Reading and writing are by its calls without copies.
 func serveNetpoll(addr string, split splitter, listening func(net.Addr)) error {
-	if err := netpoll.DisableGopool(); err != nil {
-		return err
-	}
 	listener, err := netpoll.CreateListener("tcp", addr)
 	if err != nil {
 		return err

@@ -1,5 +1,7 @@
 package result
 
+import "reflect"
+
 // Machine says where and with what was measured. What cannot be found out is "unknown", or 0.
 type Machine struct {
 	OS          string  `json:"os"`
@@ -25,4 +27,10 @@ type Machine struct {
 	Revision string `json:"vcs_revision"`
 	Modified bool   `json:"vcs_modified"`
 	Network  string `json:"network"` // "loopback", or the name of the interface
+}
+
+// same says whether other describes the same machine and program, at another time.
+func (m Machine) same(other *Machine) bool {
+	m.Steal = other.Steal
+	return reflect.DeepEqual(&m, other)
 }

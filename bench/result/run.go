@@ -22,6 +22,7 @@ type Run struct {
 	Shard         Shard             `json:"shard"`
 	Tags          map[string]string `json:"tags,omitempty"`
 	Machine       Machine           `json:"machine"`
+	Machines      []Machine         `json:"machines,omitempty"` // all, of a run whose shards ran on several
 
 	Target     float64               `json:"target_per_s,omitempty"` // planned operations a second; 0 if the loop was closed
 	Connect    Connect               `json:"connect"`
@@ -30,6 +31,7 @@ type Run struct {
 	Operations map[string]*Operation `json:"operations"`
 	Check      Check                 `json:"check"`
 	Errors     map[string]int64      `json:"errors,omitempty"` // by kind, such as "connection reset"
+	Faults     []string              `json:"faults,omitempty"` // the first of them in words, with their connections
 	Server     *Server               `json:"server,omitempty"` // nil if nobody watched it
 	Generator  Generator             `json:"generator"`
 
@@ -84,12 +86,22 @@ type Interval struct {
 	Conns    int     `json:"connections"`
 	InFlight int     `json:"in_flight"`
 
+	// Latency is the histogram of this second in its compressed form (Histogram.Compress), so that what shards of a run took can be put
+	// together. A run of one shard does without.
+	Latency string `json:"latency_hdr,omitempty"`
+
 	Server *Sample `json:"server,omitempty"`
+}
+
+// SetLatency sets the percentiles and the maximum to those of h.
+func (i *Interval) SetLatency(h *Histogram) {
+	s := h.Summary()
+	i.P50, i.P90, i.P99, i.P999, i.Max = s.P50, s.P90, s.P99, s.P999, s.Max
 }
 
 // Operation is what one kind of exchange took. In a closed loop the planned start is the start, and Lag is empty.
 type Operation struct {
-	Count    int64 `json:"count"`    // of those that ended within the windows
+	Count    int64 `json:"count"`    // of those that were planned, or in a closed loop began, within the windows
 	Censored int64 `json:"censored"` // of them, those without an answer when the drain ended: they count as having taken until then
 
 	Response *Histogram `json:"response"` // from planned start to end
@@ -113,6 +125,11 @@ type Generator struct {
 	Threads   int     `json:"threads"` // that drive connections
 	Busiest   float64 `json:"busiest"` // share of the time that the busiest of them was not waiting, 0 to 1
 	MaxRSS    int64   `json:"max_rss"`
+
+	// Of an open loop: by how much the generator itself was late, at the 99th percentile, and the share of the planned operations that it has
+	// taken up before the windows were over.
+	Late     int64   `json:"late_p99_ns,omitempty"`
+	Achieved float64 `json:"achieved,omitempty"`
 }
 
 // Objective is a condition that a run was to fulfil.
@@ -120,4 +137,5 @@ type Objective struct {
 	Expression string  `json:"expression"` // as it was given: "p99<5ms"
 	Value      float64 `json:"value"`      // what its left side came to, in the unit of the right one
 	OK         bool    `json:"ok"`
+	Reason     string  `json:"reason,omitempty"` // why the value is not known, and the objective not kept
 }

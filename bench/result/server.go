@@ -4,6 +4,7 @@ package result
 type Server struct {
 	Name string `json:"name"` // what was watched: an engine's name, or a process
 	PID  int    `json:"pid"`
+	Host string `json:"host,omitempty"` // name of its machine: shards may watch servers of the same PID on several
 
 	Before Sample `json:"before"`  // before the first connection
 	Idle   Sample `json:"idle"`    // at the end of settle: all are connected, none has been active

@@ -19,6 +19,7 @@ type Options struct {
 	Run func(ctx context.Context, rate float64) (*result.Run, error)
 
 	First     float64 // rate to begin with; 0 means 1,000 a second
+	Lowest    float64 // rate not to go below; 0 means 1 a second
 	Highest   float64 // rate not to go above; 0 means 100 million a second
 	Precision float64 // width of the gap at which the search ends, as a share of the rate; 0 means 0.02
 	Confirm   int     // runs that must pass at the answer; 0 means 3
@@ -70,15 +71,14 @@ var (
 // maxTries bounds the runs of a search.
 const maxTries = 200
 
-// least is the rate below which a search gives up, in operations a second.
-const least = 1
-
 func (o *Options) validate() error {
 	switch {
 	case o.Run == nil:
 		return errors.New("search: nothing to run")
-	case !(o.First >= least) || math.IsInf(o.First, 0):
-		return fmt.Errorf("search: first: a rate of %v is not from %d up", o.First, least)
+	case !(o.Lowest > 0) || math.IsInf(o.Lowest, 0):
+		return fmt.Errorf("search: lowest: a rate of %v is not more than 0", o.Lowest)
+	case !(o.First >= o.Lowest) || math.IsInf(o.First, 0):
+		return fmt.Errorf("search: first: a rate of %v is below the lowest, %v", o.First, o.Lowest)
 	case !(o.Highest >= o.First) || math.IsInf(o.Highest, 0):
 		return fmt.Errorf("search: highest: a rate of %v is below the first, %v", o.Highest, o.First)
 	case !(o.Precision >= 0.001 && o.Precision <= 0.5):
@@ -98,7 +98,8 @@ func orDefault[T comparable](field *T, value T) {
 
 // Highest searches. An error that wraps ErrGenerator, ErrUnsteady or the cause of ctx comes with what has been found until then.
 func Highest(ctx context.Context, o Options) (*Answer, error) {
-	orDefault(&o.First, 1000)
+	orDefault(&o.Lowest, 1)
+	orDefault(&o.First, max(1000, o.Lowest))
 	orDefault(&o.Highest, max(1e8, o.First))
 	orDefault(&o.Precision, 0.02)
 	orDefault(&o.Confirm, 3)
@@ -157,8 +158,8 @@ func (s *search) bracket() error {
 		switch {
 		case s.passed == 0 && s.failed == 0:
 			err = s.try(s.First, Growing)
-		case s.passed == 0 && s.failed > least:
-			err = s.try(max(least, s.failed/2), Shrinking)
+		case s.passed == 0 && s.failed > s.Lowest:
+			err = s.try(max(s.Lowest, s.failed/2), Shrinking)
 		case s.passed > 0 && s.failed == 0 && s.passed < s.Highest:
 			err = s.try(min(2*s.passed, s.Highest), Growing)
 		default:

@@ -183,8 +183,9 @@ func TestOptions(t *testing.T) {
 	s := newServer(1, 1e6)
 	for want, o := range map[string]search.Options{
 		"search: nothing to run":                   {},
-		"search: first: a rate of -1 is not":       {Run: s.run, First: -1},
-		"search: first: a rate of NaN is not":      {Run: s.run, First: math.NaN()},
+		"search: first: a rate of -1 is below":     {Run: s.run, First: -1},
+		"search: lowest: a rate of -1 is not":      {Run: s.run, Lowest: -1},
+		"search: first: a rate of NaN is below":    {Run: s.run, First: math.NaN()},
 		"search: highest: a rate of 10 is below":   {Run: s.run, First: 100, Highest: 10},
 		"search: precision: 0.9 is not from 0.001": {Run: s.run, Precision: 0.9},
 		"search: confirm: -1 is not from 1 to 100": {Run: s.run, Confirm: -1},

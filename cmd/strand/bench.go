@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/strand-net/strand/bench"
+	"github.com/strand-net/strand/bench/result"
 	"github.com/strand-net/strand/bench/server"
 )
 
@@ -95,7 +96,7 @@ func (c *benchCommand) options() (bench.Options, error) {
 		return o, err
 	}
 	if c.JSON != "" {
-		if err := bench.CheckFile(c.JSON); err != nil {
+		if err := result.CheckFile(c.JSON); err != nil {
 			return o, fmt.Errorf("json: %w", err)
 		}
 	}

@@ -6,19 +6,26 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/strand-net/strand/bench/result"
 )
 
-// Exit codes.
+// Exit codes; verdict has those of measurements.
 const (
-	exitFailed = 1 // the run failed
-	exitUsage  = 2 // nothing was run: bad usage, a bad option, or something that the run needs is missing
+	exitFailed = result.ExitError   // the run failed
+	exitUsage  = result.ExitInvalid // nothing was run: bad usage, a bad option, or something that the run needs is missing
 )
 
 type commands struct {
 	Serve   serveCommand     `cmd:"" help:"Run a demo server."`
 	Bench   benchCommand     `cmd:"" help:"Compare the engines with package net, on this machine."`
+	Load    loadCommand      `cmd:"" help:"Put a service under load and measure it."`
+	Merge   mergeCommand     `cmd:"" help:"Make one result of the shards of a load run."`
+	AB      abCommand        `cmd:"" name:"ab" help:"Tell whether two servers differ under load."`
+	Search  searchCommand    `cmd:"" help:"Find the highest rate at which a server does what is demanded of it."`
 	Doctor  doctorCommand    `cmd:"" help:"Tell whether this machine can hold many connections, and what to change."`
 	Demo    demoCommand      `cmd:"" help:"Show by an example what the engine is for."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
@@ -49,7 +56,11 @@ func main() {
 		if errors.As(err, new(usageError)) {
 			code = exitUsage
 		}
-		fail(code, fmt.Errorf("%s: %w", ctx.Command(), err))
+		if verdict := (verdictError{}); errors.As(err, &verdict) {
+			code = verdict.code
+		}
+		command, _, _ := strings.Cut(ctx.Command(), " <") // without its arguments
+		fail(code, fmt.Errorf("%s: %w", command, err))
 	}
 }
 

@@ -77,7 +77,7 @@ func TestHelpAndVersion(t *testing.T) {
 	o := run(t, exec.Command(strand, "--version"))
 	require.Equal(t, 0, o.code)
 	require.Regexp(t, `^strand \S+ go\S+\n$`, o.stdout)
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"bench", "--help"}, {"demo", "order", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"bench", "--help"}, {"load", "--help"}, {"demo", "order", "--help"}} {
 		o := run(t, exec.Command(strand, args...))
 		require.Equal(t, 0, o.code)
 		require.Contains(t, o.stdout, "Usage: strand")
@@ -133,6 +133,18 @@ func TestBadUsage(t *testing.T) {
 		{"serve --procs 2 --control 127.0.0.1:0", []string{"serve: control: each process knows of itself alone; not with --procs"}},
 		{"serve --metrics nonsense", []string{"serve: metrics: listen tcp: address nonsense: missing port"}},
 		{"serve --metrics 127.0.0.1:0 --addr " + taken.Addr().String(), []string{"serve: listen tcp " + taken.Addr().String(), "address already in use"}},
+		{"ab --a 127.0.0.1:1", []string{"--b"}},
+		{"ab --a 127.0.0.1:1 --b 127.0.0.1:2 --runs 9", []string{"ab: runs: 9 is less than 10"}},
+		{"ab --a 127.0.0.1:1 --b 127.0.0.1:2 --confidence 2", []string{"ab: confidence: 2 is not between 0.5 and 1"}},
+		{"ab --a 127.0.0.1:1 --b 127.0.0.1:2 --conns 0", []string{"ab: conns: 0 is less than 1"}},
+		{"ab --a 127.0.0.1:1 --b 127.0.0.1:2 --server-cpus 0,x", []string{"--server-cpus", `"x" is not a number`}},
+		{"ab --a 127.0.0.1:1 --b 127.0.0.1:2 --server-cpus 0-1 --client-cpus 1", []string{"ab: client-cpus: 1 are the server's, too"}},
+		{"ab --a 127.0.0.1:1 --b 127.0.0.1:2 --json /nonexistent/x", []string{"ab: json: ", "no such file"}},
+		{"search 127.0.0.1:1", []string{"--slo"}},
+		{"search 127.0.0.1:1 --slo fast", []string{"search: ", "fast"}},
+		{"search 127.0.0.1:1 --slo p99<5ms --first 1", []string{"search: first: a rate of 1 has not even 10 operations in 3s"}},
+		{"search 127.0.0.1:1 --slo p99<5ms --highest 10", []string{"search: highest: a rate of 10 is below the first, 1000"}},
+		{"search 127.0.0.1:1 --slo p99<5ms --precision 1", []string{"search: precision: 1 is not from 0.001 to 0.5"}},
 		{"doctor --conns 0", []string{"doctor: conns: 0 is not from 1 to"}},
 		{"doctor --conns many", []string{"--conns"}},
 		{"doctor --side left", []string{`doctor: side: unknown side "left"`}},
@@ -146,6 +158,16 @@ func TestBadUsage(t *testing.T) {
 		{"bench --rounds 0", []string{"bench: rounds: 0 is less than 1"}},
 		{"bench --scenario http", []string{`bench: scenario: unknown scenario "http"`}},
 		{"bench --json /nonexistent/result.json", []string{"bench: json: ", "/nonexistent/result.json", "no such file or directory"}},
+		{"load", []string{"<addr>"}},
+		{"load 127.0.0.1", []string{"load: addr: address 127.0.0.1: missing port"}},
+		{"load 127.0.0.1:1 --conns 0", []string{"load: conns: 0 is less than 1"}},
+		{"load 127.0.0.1:1 --conns=-1", []string{"load: conns: -1 is less than 1"}},
+		{"load 127.0.0.1:1 --size 64-", []string{`load: size: "" is no size`}},
+		{"load 127.0.0.1:1 --pace fast", []string{`load: pace: unknown pace "fast"`}},
+		{"load 127.0.0.1:1 --pace poisson", []string{"load: rate: pace poisson needs a rate"}},
+		{"load 127.0.0.1:1 --duration 0", []string{"load: duration: 0 is less than 1"}},
+		{"load 127.0.0.1:1 --workload play", []string{`load: workload: unknown workload "play"`}},
+		{"load 127.0.0.1:1 --json /nonexistent/result.json", []string{"load: json: ", "/nonexistent/result.json"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			requireUsage(t, run(t, exec.Command(strand, strings.Fields(c.args)...)), c.words...)

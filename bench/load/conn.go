@@ -1,0 +1,241 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/strand-net/strand/poller"
+)
+
+// conn is one connection and what is on its way there.
+type conn struct {
+	fd    int
+	state connState
+	id    uint32 // over all connections of the run
+	seq   uint32 // of the next message
+
+	// ring holds the messages in flight by their numbers, which only grow: those from head to sent have been sent whole, those from sent to tail
+	// have not. Its length is a power of two.
+	ring             []message
+	head, sent, tail uint32
+	headAt, sentAt   int // bytes of the message at head that have come back, and of the one at sent that have been sent
+	due              int // bytes that have been sent and not come back
+
+	waiting starts // operations that were planned and have no room
+	body    bodyOf
+	heard   int64  // when something last happened here, to within an iteration
+	suspect []byte // what has come since the first wrong byte, until it is enough to say what is wrong
+}
+
+type connState uint8
+
+const (
+	stateNew connState = iota
+	stateConnecting
+	stateOpen
+	stateEnded
+)
+
+// starts is a queue of planned starts. It grows when a connection falls behind the plan, and keeps its memory.
+type starts struct {
+	ring       []int64
+	head, tail int // the length of ring is a power of two, or 0
+}
+
+func (s *starts) len() int { return s.tail - s.head }
+
+func (s *starts) push(planned int64) {
+	if s.len() == len(s.ring) {
+		grown := make([]int64, max(4, 2*len(s.ring)))
+		n := s.len()
+		for i := range n {
+			grown[i] = s.ring[(s.head+i)&(len(s.ring)-1)]
+		}
+		s.ring, s.head, s.tail = grown, 0, n
+	}
+	s.ring[s.tail&(len(s.ring)-1)] = planned
+	s.tail++
+}
+
+func (s *starts) pop() int64 {
+	planned := s.ring[s.head&(len(s.ring)-1)]
+	s.head++
+	return planned
+}
+
+// operations is how many are in flight.
+func (c *conn) operations(batch int) int { return (int(c.tail-c.head) + batch - 1) / batch }
+
+var errClosedByServer = errors.New("the server closed it")
+
+// begin puts an operation on its way; push sends it.
+func (w *worker) begin(c *conn, planned, now int64) {
+	if c.head == c.tail {
+		c.heard = now
+	}
+	for i := range w.opts.Batch {
+		m := &c.ring[c.tail&uint32(len(c.ring)-1)]
+		m.planned, m.begun = planned, now
+		m.size = w.size
+		if w.size == 0 {
+			m.size = w.opts.Size.pick(w.random)
+		}
+		m.last = i == w.opts.Batch-1
+		w.payload.write(m, c.id, c.seq, &c.body)
+		c.tail++
+		c.seq++
+	}
+	w.inFlight++
+	if w.open {
+		w.seg.lag(now-planned, planned)
+	}
+}
+
+// arrive is what the plan has for connection c now: it begins an operation, or has it wait for room.
+func (w *worker) arrive(c *conn, planned int64) error {
+	if c.state != stateOpen {
+		w.seg.failed(kindNoConnection, 1)
+		return nil
+	}
+	if c.waiting.len() > 0 || c.operations(w.opts.Batch) >= w.opts.Depth {
+		c.waiting.push(planned)
+		w.queued++
+		return nil
+	}
+	w.begin(c, planned, w.kernel.Nanotime())
+	return w.push(c)
+}
+
+// complete counts an operation that has ended, and begins the next.
+func (w *worker) complete(c *conn, planned, begun int64) {
+	now := w.kernel.Nanotime()
+	w.inFlight--
+	w.seg.operations++
+	w.seg.done(now, planned, begun)
+	switch {
+	case c.waiting.len() > 0:
+		w.queued--
+		w.begin(c, c.waiting.pop(), now)
+	case !w.open && !w.draining:
+		w.begin(c, now, now)
+	}
+}
+
+// dispatch does for connection c what it has become ready for.
+func (w *worker) dispatch(c *conn, ready poller.Readiness) error {
+	if c.state != stateOpen {
+		return nil
+	}
+	unsent := c.tail
+	ended := ready&(poller.ReadClosed|poller.Closed) != 0
+	for more := ready&poller.Readable != 0; more; {
+		var err error
+		if more, err = w.pull(c, ended); err != nil || c.state != stateOpen {
+			return err
+		}
+	}
+	if c.tail != unsent || ready&poller.Writable != 0 {
+		return w.push(c)
+	}
+	return nil
+}
+
+// push sends of what is to be sent as much as the socket takes. A Writable event continues it.
+func (w *worker) push(c *conn) error {
+	for c.sent != c.tail {
+		n := 0
+		for at, offset := c.sent, c.sentAt; at != c.tail && n < len(w.out); at++ {
+			n += w.payload.fill(w.out[n:], &c.ring[at&uint32(len(c.ring)-1)], offset)
+			offset = 0
+		}
+		sent, errno := w.kernel.Send(c.fd, w.out[:n])
+		switch errno {
+		case 0:
+			w.pushed(c, sent)
+		case syscall.EAGAIN:
+			return nil
+		case syscall.EINTR:
+		default:
+			return w.fail(c, errno.Error(), os.NewSyscallError("send", errno))
+		}
+	}
+	return nil
+}
+
+// pushed counts n bytes that were sent.
+func (w *worker) pushed(c *conn, n int) {
+	w.seg.bytesOut += int64(n)
+	c.due += n
+	for n > 0 {
+		left := c.ring[c.sent&uint32(len(c.ring)-1)].size - c.sentAt
+		if n < left {
+			c.sentAt += n
+			return
+		}
+		n -= left
+		c.sent, c.sentAt = c.sent+1, 0
+	}
+}
+
+// pull reads once; more says that it must be called again. A read that does not fill the buffer has drained the socket, unless the
+// peer's end lies behind the data: no further event would tell of that.
+func (w *worker) pull(c *conn, ended bool) (more bool, err error) {
+	n, errno := w.kernel.Recv(c.fd, w.in)
+	switch {
+	case errno == syscall.EAGAIN:
+		return false, nil
+	case errno == syscall.EINTR:
+		return true, nil
+	case errno != 0:
+		return false, w.fail(c, errno.Error(), os.NewSyscallError("recv", errno))
+	case n == 0:
+		return false, w.closed(c)
+	}
+	c.heard = w.now
+	w.seg.bytesIn += int64(n)
+	return ended || n == len(w.in), w.take(c, w.in[:n])
+}
+
+// closed is what the end of the stream from the server means.
+func (w *worker) closed(c *conn) error {
+	if c.suspect != nil {
+		return w.accuse(c)
+	}
+	if c.head == c.tail {
+		return w.fail(c, kindClosed, errClosedByServer)
+	}
+	m := &c.ring[c.head&uint32(len(c.ring)-1)]
+	return w.fail(c, kindClosed, fmt.Errorf("%w after %d of %d bytes of a message", errClosedByServer, c.headAt, m.size))
+}
+
+// take checks what has come back. A byte more than is due is found at once: it cannot hide in the next message.
+func (w *worker) take(c *conn, data []byte) error {
+	if c.suspect != nil {
+		return w.suspect(c, data)
+	}
+	surplus := data[min(len(data), c.due):]
+	data = data[:len(data)-len(surplus)]
+	c.due -= len(data)
+	for len(data) > 0 {
+		m := &c.ring[c.head&uint32(len(c.ring)-1)]
+		n, right := w.payload.check(data, m, c.headAt)
+		if !right {
+			return w.suspect(c, append(data[:len(data):len(data)], surplus...))
+		}
+		data = data[n:]
+		if c.headAt += n; c.headAt < m.size {
+			break
+		}
+		c.head, c.headAt = c.head+1, 0
+		w.seg.messages++
+		if m.last {
+			w.complete(c, m.planned, m.begun)
+		}
+	}
+	if len(surplus) > 0 {
+		return w.suspect(c, surplus)
+	}
+	return nil
+}

@@ -1,0 +1,401 @@
+// Package load puts a TCP service under load and measures what its clients see: it checks every byte that comes back, counts latency from
+// when an operation was planned, and says so when the figures are limited by itself. It knows the service by its address only.
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/strand-net/strand/bench/result"
+	"github.com/strand-net/strand/poller/sys"
+)
+
+// Run runs o against a server. What goes wrong on connections is in the result, with what was measured on the others; an error is what ends a run:
+// options that cannot be used, a server to which no connection could be made or from which no answer has come, with FailFast the first fault
+// of any connection, and the cause of ctx when that is done.
+func Run(ctx context.Context, o Options) (*result.Run, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	r := &run{opts: o.withDefaults()}
+	var err error
+	if r.remote, err = resolve(ctx, r.opts.Network, r.opts.Addr); err != nil {
+		return nil, fmt.Errorf("addr: %w", err)
+	}
+	if err := r.opts.CheckDescriptors(); err != nil {
+		return nil, err
+	}
+	ctx, r.cancel = context.WithCancelCause(ctx)
+	defer r.cancel(nil)
+	r.ctx = ctx
+	defer r.close()
+	if err := r.prepare(); err != nil {
+		return nil, err
+	}
+	return r.measure()
+}
+
+// run is the part of a run that is not on the way of any message.
+type run struct {
+	opts    Options
+	remote  net.Addr
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	workers []*worker
+	all     sync.WaitGroup
+
+	connected chan struct{}      // one for each worker
+	traffic   chan struct{}      // closed when traffic can be planned
+	segments  chan *segment      // of all workers
+	timeline  []cut              // set before traffic is closed
+	begin     int64              // kernel time of the first window's begin
+	beginTime time.Time          // the same
+	gathered  map[int][]*segment // by index, those that are not complete
+
+	result  *result.Run
+	total   segment // of all windows and the drain
+	drained int64   // operations that were planned, and taken up only in the drain
+	waited  []int64 // by worker's number, within the windows
+}
+
+func (r *run) close() {
+	r.cancel(errors.New("over")) // for those that still wait
+	r.all.Wait()
+	for _, w := range r.workers {
+		w.close()
+	}
+}
+
+// prepare makes the workers, each with its part of connections and rate.
+func (r *run) prepare() error {
+	o := &r.opts
+	r.connected, r.traffic = make(chan struct{}, o.Threads), make(chan struct{})
+	r.segments = make(chan *segment, 64*o.Threads)
+	r.gathered = make(map[int][]*segment)
+	r.waited = make([]int64, o.Threads)
+	r.total = *newSegment(o.open())
+	first := 0
+	for i := range o.Threads {
+		w, err := newWorker(r.ctx, o, r.remote, o.Conns)
+		if err != nil {
+			return err
+		}
+		r.workers = append(r.workers, w)
+		n := share(o.Conns, i, o.Threads)
+		w.number, w.segments = i, r.segments
+		w.random = rand.New(rand.NewPCG(o.Seed, uint64(i)))
+		w.conns = make([]conn, n)
+		ring := 1
+		for ring < o.Depth*o.Batch {
+			ring *= 2
+		}
+		rings := make([]message, n*ring)
+		for j := range w.conns {
+			w.conns[j] = conn{fd: -1, id: uint32(first + j), ring: rings[j*ring : (j+1)*ring : (j+1)*ring]}
+		}
+		first += n
+		w.connecting.most = max(1, share(o.Connecting, i, o.Threads))
+		w.connecting.wait = int64(o.Stall)
+		if o.Stall == 0 {
+			w.connecting.wait = int64(defaultConnectWait)
+		}
+		if o.ConnectRate > 0 {
+			w.connecting.gap = int64(1e9 * float64(o.Conns) / (float64(o.ConnectRate) * float64(n)))
+		}
+		if o.open() {
+			rate := o.Rate * float64(n) / float64(o.Conns)
+			w.plan = newPlan(o.Pace, rate, n, float64(i)/float64(o.Threads), w.random)
+		}
+	}
+	return nil
+}
+
+// share is the i-th of n parts of a whole: they differ by 1 at most, and the first are the larger ones.
+func share(whole, i, n int) int {
+	part := whole / n
+	if i < whole%n {
+		part++
+	}
+	return part
+}
+
+// measure goes through the phases.
+func (r *run) measure() (*result.Run, error) {
+	o := &r.opts
+	if err := r.phase(PhaseConnect, 0); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	for _, w := range r.workers {
+		r.all.Go(func() {
+			if err := w.run(r); err != nil {
+				r.cancel(err)
+			}
+		})
+	}
+	for range r.workers {
+		select {
+		case <-r.connected:
+		case <-r.ctx.Done():
+			return nil, context.Cause(r.ctx)
+		}
+	}
+	r.result = r.newResult(time.Since(began))
+	if c := &r.result.Connect; c.Made == 0 {
+		return nil, errors.New(r.result.Faults[0])
+	}
+	if err := r.phase(PhaseSettle, 0); err != nil {
+		return nil, err
+	}
+	if err := r.sleep(time.Now().Add(o.Settle)); err != nil {
+		return nil, err
+	}
+	if err := r.phase(PhaseIdle, 0); err != nil {
+		return nil, err
+	}
+	r.planTimeline()
+	r.result.Begin = r.beginTime
+	close(r.traffic)
+	if err := r.follow(); err != nil {
+		return nil, err
+	}
+	return r.finish()
+}
+
+// run is the life of a worker, on a goroutine of its own.
+func (w *worker) run(r *run) error {
+	w.seg = newSegment(w.open)
+	if err := w.makeConns(); err != nil {
+		return err
+	}
+	r.connected <- struct{}{}
+	select {
+	case <-r.traffic:
+	case <-w.ctx.Done():
+		return nil
+	}
+	w.seg.waited = 0
+	return w.traffic(r.timeline, r.begin)
+}
+
+func (r *run) phase(name string, window int) error {
+	if r.opts.OnPhase == nil {
+		return nil
+	}
+	return r.opts.OnPhase(Phase{Name: name, Window: window, Begin: r.beginTime})
+}
+
+func (r *run) sleep(until time.Time) error {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+}
+
+// lead is how long before traffic begins that is said, so that all threads begin at the same time.
+const lead = 5 * time.Millisecond
+
+// planTimeline cuts the warm-up and each window into seconds. The warm-up ends with a whole one, a window begins with one.
+func (r *run) planTimeline() {
+	o := &r.opts
+	now := sys.Host.Nanotime()
+	at := now + int64(lead)
+	r.begin = at + int64(o.Warmup)
+	r.beginTime = time.Now().Add(time.Duration(r.begin - now))
+	add := func(end int64, window int) {
+		r.timeline = append(r.timeline, cut{at, end, window})
+		at = end
+	}
+	if first := int64(o.Warmup % time.Second); first > 0 {
+		add(at+first, -1)
+	}
+	for at < r.begin {
+		add(at+int64(time.Second), -1)
+	}
+	for window := range o.Windows {
+		end := r.begin + int64(window+1)*int64(o.Window)
+		for at < end {
+			add(min(end, at+int64(time.Second)), window)
+		}
+	}
+}
+
+// follow gathers what the workers see, until they have ended.
+func (r *run) follow() error {
+	over := make(chan struct{})
+	go func() {
+		r.all.Wait()
+		close(over)
+	}()
+	defer func() { // also after an error: close waits for the workers, and these for room in the channel
+		r.cancel(nil)
+		go func() {
+			for range r.segments {
+			}
+		}()
+		<-over
+		close(r.segments)
+	}()
+	phases := r.phases()
+	timer := time.NewTimer(time.Until(phases[0].at))
+	defer timer.Stop()
+	for {
+		select {
+		case s := <-r.segments:
+			r.gather(s)
+		case <-timer.C:
+			if err := phases[0].begin(); err != nil {
+				return err
+			}
+			if phases = phases[1:]; len(phases) > 0 {
+				timer.Reset(time.Until(phases[0].at))
+			}
+		case <-r.ctx.Done():
+			return context.Cause(r.ctx)
+		case <-over:
+			for len(r.segments) > 0 {
+				r.gather(<-r.segments)
+			}
+			if r.ctx.Err() != nil {
+				return context.Cause(r.ctx)
+			}
+			for _, phase := range phases { // their time has come, but this was seen first
+				if err := phase.begin(); err != nil {
+					return err
+				}
+			}
+			return r.phase(PhaseEnd, 0)
+		}
+	}
+}
+
+// ahead is how much earlier a phase is due than the cut of the workers: these give way to it then, if they have the only processor.
+const ahead = 100 * time.Microsecond
+
+// timedPhase is one that begins at a planned time.
+type timedPhase struct {
+	at    time.Time
+	begin func() error
+}
+
+func (r *run) phases() []timedPhase {
+	o := &r.opts
+	var all []timedPhase
+	g := &r.result.Generator
+	first := r.beginTime.Add(-ahead)
+	if o.Warmup > 0 {
+		all = append(all, timedPhase{time.Now(), func() error { return r.phase(PhaseWarmup, 0) }})
+	}
+	for window := range o.Windows {
+		all = append(all, timedPhase{first.Add(time.Duration(window) * o.Window), func() error {
+			if window == 0 {
+				user, system, _ := usage()
+				g.CPUUser, g.CPUSystem = -user, -system
+			}
+			return r.phase(PhaseWindow, window)
+		}})
+	}
+	return append(all, timedPhase{first.Add(time.Duration(o.Windows) * o.Window), func() error {
+		user, system, rss := usage()
+		g.CPUUser, g.CPUSystem, g.MaxRSS = g.CPUUser+user, g.CPUSystem+system, rss
+		return r.phase(PhaseDrain, 0)
+	}})
+}
+
+func resolve(ctx context.Context, network, address string) (net.Addr, error) {
+	if network == "unix" {
+		return net.ResolveUnixAddr(network, address)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	number, err := net.DefaultResolver.LookupPort(ctx, network, port)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	ip := ips[0].Unmap()
+	return &net.TCPAddr{IP: ip.AsSlice(), Port: number, Zone: ip.Zone()}, nil
+}
+
+// spareDescriptors are what a process has open besides its connections and what each thread needs: standard files, libraries.
+const spareDescriptors = 28
+
+// CheckDescriptors reports whether this process may have as many descriptors as o needs. Run does so, too.
+func (o Options) CheckDescriptors() error {
+	o = o.withDefaults()
+	need := uint64(o.Conns + 4*o.Threads + spareDescriptors)
+	if limit, limited := descriptorLimit(); limited && need > limit {
+		return fmt.Errorf("conns: %d connections need %d file descriptors, but only %d are allowed (raise it: ulimit -n %d)", o.Conns, need, limit, need)
+	}
+	return nil
+}
+
+// name says what is run, for people.
+func (o *Options) name() string {
+	text := fmt.Sprintf("%s, %d connections, %v B", o.Workload, o.Conns, o.Size)
+	if o.Conns == 1 {
+		text = fmt.Sprintf("%s, 1 connection, %v B", o.Workload, o.Size)
+	}
+	if o.Batch > 1 {
+		text += fmt.Sprintf(", %d messages a batch", o.Batch)
+	}
+	if o.open() {
+		return text + ", " + strconv.FormatFloat(o.Rate, 'f', -1, 64) + "/s " + o.Pace
+	}
+	if o.Depth > 1 {
+		text += fmt.Sprintf(", %d in flight", o.Depth)
+	}
+	return text
+}
+
+func (r *run) newResult(connect time.Duration) *result.Run {
+	o := &r.opts
+	config, err := json.Marshal(o)
+	if err != nil {
+		panic(err) // it is plain data
+	}
+	hash, err := result.HashConfig(config)
+	if err != nil {
+		panic(err) // it is JSON
+	}
+	run := &result.Run{
+		SchemaVersion: result.SchemaVersion,
+		ID:            fmt.Sprintf("%016x", rand.Uint64()),
+		Name:          o.name(),
+		Config:        config,
+		ConfigHash:    hash,
+		Shard:         result.Shard{Index: 1, Of: 1},
+		Tags:          o.Tags,
+		Target:        o.Rate,
+		Connect:       result.Connect{Wanted: o.Conns, Seconds: connect.Seconds(), Latency: result.NewHistogram()},
+		Generator:     result.Generator{Threads: o.Threads},
+	}
+	for _, w := range r.workers {
+		p := &w.connecting
+		run.Connect.Made += p.made
+		run.Connect.Failed += p.failed
+		merge(run.Connect.Latency, p.latency)
+		run.Faults = appendFaults(run.Faults, p.faults)
+		run.Errors = addErrors(run.Errors, p.errors)
+	}
+	for i := range o.Windows {
+		run.Windows = append(run.Windows, result.Window{Begin: float64(i) * o.Window.Seconds()})
+	}
+	return run
+}

@@ -1,0 +1,269 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/strand-net/strand/bench/result"
+)
+
+// Workloads: what the connections do.
+const (
+	WorkloadEcho = "echo" // every byte that is sent has to come back
+)
+
+// Framings: where a message ends.
+const (
+	FramingRaw    = "raw"    // nowhere that shows: its size is known
+	FramingLength = "length" // 4 bytes, big endian, before it say how many follow
+	FramingLine   = "line"   // at its newline, which is its last byte
+)
+
+// Paces: when operations begin.
+const (
+	PaceClosed   = "closed"   // as soon as an earlier one of the connection has ended
+	PaceMax      = "max"      // the same, with so many in flight that a connection never waits for an answer alone
+	PaceConstant = "constant" // at the same distance from each other, over all connections in turn
+	PacePoisson  = "poisson"  // at random and independently of each other, on a random connection
+	PaceUniform  = "uniform"  // at the same distance on each connection, which begins at a random moment
+)
+
+// Options describe one run. Only Addr must be set. Sizes are in bytes.
+type Options struct {
+	Addr     string // of the server: HOST:PORT, or the path of a unix socket
+	Network  string // "tcp" or "unix"; empty means tcp
+	Conns    int    // connections; 0 means 1
+	Threads  int    // event loops that drive them, each on a thread of its own; 0 means 1
+	Workload string // one of the Workload constants; empty means echo
+
+	Framing string // one of the Framing constants; empty means raw
+	Size    Sizes  // of messages, their framing included; the zero value means 64
+	Batch   int    // messages of an operation, which are sent together; 0 means 1
+	// Depth is how many operations a connection has in flight at most; 0 means 1, or 64 with PaceMax. In an open loop one that would be
+	// more waits, and its time counts from when it was planned.
+	Depth int
+
+	Pace string  // one of the Pace constants; empty means closed, or constant if there is a Rate
+	Rate float64 // planned operations a second, over all connections; only for an open loop
+	Seed uint64  // of what is random: the same seed plans the same run
+
+	ConnectRate int           // connections begun a second; 0 means as fast as they are made
+	Connecting  int           // connections being made at the same time, at most; 0 means 64
+	Settle      time.Duration // pause between connecting and traffic
+	Warmup      time.Duration // traffic that is not counted
+	Window      time.Duration // traffic that is; 0 means 10 s
+	Windows     int           // that follow each other, each with figures of its own; 0 means 1
+	Drain       time.Duration // how long to wait at the end for what is in flight; 0 means 5 s
+
+	// Stall is how long a connection that waits for an answer may hear nothing before it is given up; 0 means that it may wait
+	// until the drain is over. While connections are being made it is always limited: to Stall, or 5 s.
+	Stall time.Duration
+	// FailFast ends the run with an error at the first fault of any connection. Otherwise faults are counted, and their connections given up.
+	FailFast bool
+
+	// What makes a run invalid, because its own generator limited it. 0 means the default, a negative value no bound.
+	MaxLate     time.Duration // 99 % of operations must begin as soon as planned, or as their connection lets them, but for this; 0 means 2 ms
+	MinAchieved float64       // share of the planned operations that must have been begun when they were due; 0 means 0.99
+	MaxBusy     float64       // share of the time that a thread may have something to do; 0 means 0.95, or no bound in a closed loop
+
+	Tags map[string]string // for the result
+
+	// OnPhase is told, on the goroutine of Run, that a phase begins. It should not take long: traffic does not wait for it.
+	OnPhase func(Phase) error `json:"-"`
+	// OnInterval is told what happened in each second of traffic, on the goroutine of Run.
+	OnInterval func(Second) `json:"-"`
+}
+
+// Phase is where a run is.
+type Phase struct {
+	Name   string    // one of the Phase constants
+	Window int       // for PhaseWindow: from 0
+	Begin  time.Time // of traffic's first window, as it is planned; zero before that is known
+}
+
+// The phases, in their order. PhaseIdle is the end of the settling: all connections are made, and none has been active.
+const (
+	PhaseConnect = "connect"
+	PhaseSettle  = "settle"
+	PhaseIdle    = "idle"
+	PhaseWarmup  = "warm-up"
+	PhaseWindow  = "window"
+	PhaseDrain   = "drain"
+	PhaseEnd     = "end"
+)
+
+// Second is an interval with its histograms, by operation. They are the callee's until it returns.
+type Second struct {
+	Run *result.Run // in the making: what was known before traffic is there
+	result.Interval
+	Window     int // that it belongs to, from 0; -1 for the warm-up, and the number of windows for the drain
+	Begin      time.Time
+	Operations map[string]*result.Operation
+}
+
+// Defaults, and bounds of what can be asked for.
+const (
+	defaultDepthMax    = 64
+	defaultConnecting  = 64
+	defaultConnectWait = 5 * time.Second
+	defaultWindow      = 10 * time.Second
+	defaultDrain       = 5 * time.Second
+	defaultLate        = 2 * time.Millisecond
+	defaultAchieved    = 0.99
+	defaultBusy        = 0.95
+
+	maxThreads = 256
+	maxPending = 1 << 24 // messages in flight, over all connections
+)
+
+// withDefaults returns o with its zero values replaced by what they mean.
+func (o Options) withDefaults() Options {
+	orDefault(&o.Network, "tcp")
+	orDefault(&o.Conns, 1)
+	orDefault(&o.Threads, 1)
+	orDefault(&o.Workload, WorkloadEcho)
+	orDefault(&o.Framing, FramingRaw)
+	o.Size = o.Size.atLeast(leastSize(o.Framing))
+	orDefault(&o.Batch, 1)
+	if o.Rate != 0 {
+		orDefault(&o.Pace, PaceConstant)
+	}
+	orDefault(&o.Pace, PaceClosed)
+	if o.Pace == PaceMax {
+		orDefault(&o.Depth, defaultDepthMax)
+	}
+	orDefault(&o.Depth, 1)
+	orDefault(&o.Connecting, defaultConnecting)
+	orDefault(&o.Window, defaultWindow)
+	orDefault(&o.Windows, 1)
+	orDefault(&o.Drain, defaultDrain)
+	orDefault(&o.MaxLate, defaultLate)
+	orDefault(&o.MinAchieved, defaultAchieved)
+	if o.Pace != PaceClosed {
+		orDefault(&o.MaxBusy, defaultBusy)
+	}
+	return o
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// open reports whether operations have planned starts. It is for options with their defaults.
+func (o *Options) open() bool { return o.Pace != PaceClosed && o.Pace != PaceMax }
+
+// Validate reports the first field that cannot be used. Names are those of the flags of strand load.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	for _, check := range []func() error{o.validateWhat, o.validateMessages, o.validatePace, o.validateTimes} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *Options) validateWhat() error {
+	switch {
+	case o.Addr == "":
+		return errors.New("addr: none")
+	case o.Network != "tcp" && o.Network != "unix":
+		return fmt.Errorf("network: unknown network %q (there are: tcp, unix)", o.Network)
+	case o.Network == "tcp" && !hasPort(o.Addr):
+		_, _, err := net.SplitHostPort(o.Addr)
+		return fmt.Errorf("addr: %w", err)
+	case o.Conns < 1:
+		return fmt.Errorf("conns: %d is less than 1", o.Conns)
+	case o.Threads < 1 || o.Threads > maxThreads:
+		return fmt.Errorf("threads: %d is not between 1 and %d", o.Threads, maxThreads)
+	case o.Threads > o.Conns:
+		return fmt.Errorf("threads: %d are more than there are connections (%d)", o.Threads, o.Conns)
+	}
+	return oneOf("workload", o.Workload, WorkloadEcho)
+}
+
+func (o *Options) validateMessages() error {
+	if err := oneOf("framing", o.Framing, FramingRaw, FramingLength, FramingLine); err != nil {
+		return err
+	}
+	least := leastSize(o.Framing)
+	switch {
+	case o.Size.smallest() < least:
+		return fmt.Errorf("size: %d is less than the %d bytes that a message has at least with framing %s", o.Size.smallest(), least, o.Framing)
+	case o.Batch < 1:
+		return fmt.Errorf("batch: %d is less than 1", o.Batch)
+	case o.Depth < 1:
+		return fmt.Errorf("depth: %d is less than 1", o.Depth)
+	case o.Batch > maxPending || o.Depth > maxPending || o.Conns*o.Batch > maxPending || o.Conns*o.Batch*o.Depth > maxPending:
+		return fmt.Errorf("depth: %d connections with %d operations of %d messages are more than %d messages in flight", o.Conns, o.Depth, o.Batch, maxPending)
+	}
+	return nil
+}
+
+func (o *Options) validatePace() error {
+	if err := oneOf("pace", o.Pace, PaceClosed, PaceMax, PaceConstant, PacePoisson, PaceUniform); err != nil {
+		return err
+	}
+	switch {
+	case o.open() && !(o.Rate > 0 && o.Rate <= math.MaxInt32):
+		return fmt.Errorf("rate: pace %s needs a rate, more than 0 and at most %d operations a second, not %v", o.Pace, math.MaxInt32, o.Rate)
+	case !o.open() && o.Rate != 0:
+		return fmt.Errorf("rate: pace %s has none", o.Pace)
+	case math.IsNaN(o.MinAchieved) || o.MinAchieved > 1:
+		return fmt.Errorf("min-achieved: %v is no share of the planned rate", o.MinAchieved)
+	case math.IsNaN(o.MaxBusy):
+		return errors.New("max-busy: it is no number")
+	}
+	return nil
+}
+
+func (o *Options) validateTimes() error {
+	for _, t := range []struct {
+		name  string
+		value time.Duration
+	}{{"settle", o.Settle}, {"warmup", o.Warmup}, {"duration", o.Window}, {"drain", o.Drain}, {"stall", o.Stall}} {
+		if t.value < 0 || t.value > 1000*time.Hour {
+			return fmt.Errorf("%s: %v is not between 0 and 1000 hours", t.name, t.value)
+		}
+	}
+	switch {
+	case o.Windows < 1 || o.Windows > 10000:
+		return fmt.Errorf("windows: %d is not between 1 and 10000", o.Windows)
+	case o.ConnectRate < 0:
+		return fmt.Errorf("connect-rate: %d is negative", o.ConnectRate)
+	case o.Connecting < 1:
+		return fmt.Errorf("connecting: %d is less than 1", o.Connecting)
+	}
+	return nil
+}
+
+// leastSize is what a message has at least: its header, or a byte and its newline.
+func leastSize(framing string) int {
+	switch framing {
+	case FramingLength:
+		return lengthHeader
+	case FramingLine:
+		return 2
+	}
+	return 1
+}
+
+func hasPort(addr string) bool {
+	_, _, err := net.SplitHostPort(addr)
+	return err == nil
+}
+
+func oneOf(field, value string, known ...string) error {
+	if slices.Contains(known, value) {
+		return nil
+	}
+	return fmt.Errorf("%s: unknown %s %q (there are: %s)", field, field, value, strings.Join(known, ", "))
+}

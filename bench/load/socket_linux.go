@@ -1,0 +1,124 @@
+package load
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/strand-net/strand/poller"
+)
+
+// openSocket makes a non-blocking, close-on-exec stream socket that can connect to remote.
+func openSocket(remote net.Addr) (int, error) {
+	family := unix.AF_UNIX
+	if addr, ok := remote.(*net.TCPAddr); ok {
+		family = unix.AF_INET6
+		if addr.IP.To4() != nil {
+			family = unix.AF_INET
+		}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	if family == unix.AF_UNIX {
+		return fd, nil
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("setsockopt", err)
+	}
+	return fd, nil
+}
+
+// connectSocket begins to connect: EINPROGRESS is the usual answer of TCP, and Writable the end of it (connect(2)).
+func connectSocket(fd int, remote net.Addr) syscall.Errno {
+	to, err := sockaddr(remote)
+	if err == nil {
+		err = unix.Connect(fd, to)
+	}
+	if err != nil {
+		return err.(syscall.Errno)
+	}
+	return 0
+}
+
+func sockaddr(addr net.Addr) (unix.Sockaddr, error) {
+	switch addr := addr.(type) {
+	case *net.UnixAddr:
+		return &unix.SockaddrUnix{Name: addr.Name}, nil
+	case *net.TCPAddr:
+		if ip := addr.IP.To4(); ip != nil {
+			return &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(ip)}, nil
+		}
+		to := &unix.SockaddrInet6{Port: addr.Port, Addr: [16]byte(addr.IP.To16())}
+		if addr.Zone != "" {
+			zone, err := net.InterfaceByName(addr.Zone)
+			if err != nil {
+				return nil, syscall.ENODEV
+			}
+			to.ZoneId = uint32(zone.Index)
+		}
+		return to, nil
+	}
+	panic(fmt.Sprintf("load: no socket address for %T", addr))
+}
+
+// socketError takes the pending error of a socket (socket(7), SO_ERROR), 0 if there is none.
+func socketError(fd int) syscall.Errno {
+	value, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err.(syscall.Errno)
+	}
+	return syscall.Errno(value)
+}
+
+// machineClock is the machine's clock that does not jump, the same for all processes (CLOCK_MONOTONIC, clock_gettime(2)), in ns.
+func machineClock() int64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		panic(err) // every Linux has it
+	}
+	return now.Nano()
+}
+
+// alarm wakes a poller at a given time, to within some microseconds: the runtime's own timers do so to within a millisecond.
+type alarm struct {
+	fd   int
+	zero int64 // to be added to kernel times, for the machine's clock
+}
+
+func newAlarm(p poller.Poller, zero int64) (alarm, error) {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return alarm{}, os.NewSyscallError("timerfd_create", err)
+	}
+	if err := p.Add(fd, alarmToken, poller.Readable); err != nil {
+		unix.Close(fd)
+		return alarm{}, err
+	}
+	return alarm{fd, zero}, nil
+}
+
+// set has it ring at due, kernel time, and not before. It is edge-triggered: each time that it rings is a new event, though nobody reads it.
+// It reports whether the poller need not be given a timeout.
+func (a *alarm) set(due int64) bool {
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(due + a.zero)}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(a.fd), unix.TFD_TIMER_ABSTIME, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	return errno == 0
+}
+
+func (a *alarm) close() { unix.Close(a.fd) }
+
+// usage is what this process has used: processor time in seconds, and the most memory in bytes (getrusage(2)).
+func usage() (user, system float64, maxRSS int64) {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0, 0, 0
+	}
+	return float64(u.Utime.Nano()) / 1e9, float64(u.Stime.Nano()) / 1e9, int64(u.Maxrss) << 10
+}

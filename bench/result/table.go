@@ -1,0 +1,155 @@
+package result
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// WriteTable writes what people want to know of r, as text: one table of latencies, and a line for each thing besides.
+func (r *Run) WriteTable(w io.Writer) error {
+	var out strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&out, "%-12s%s\n", name, fmt.Sprintf(format, args...))
+	}
+	m := &r.Machine
+	fmt.Fprintf(&out, "%s\n%s, %d cores, %s %s, %s\n\n", r.Name, m.CPU, m.Cores, m.OS, m.Kernel, m.Go)
+	r.writeLatencies(&out)
+	out.WriteByte('\n')
+
+	total := r.total()
+	if total.Seconds > 0 {
+		per := func(n int64) float64 { return float64(n) / total.Seconds }
+		target := ""
+		if r.Target > 0 {
+			target = fmt.Sprintf(" of %.6g planned", r.Target)
+		}
+		line("rate", "%.6g operations/s%s, %.6g messages/s, %s/s out, %s/s in, in %d windows of %.3g s all together", per(total.Operations), target,
+			per(total.Messages), bytesText(per(total.BytesOut)), bytesText(per(total.BytesIn)), len(r.Windows), total.Seconds)
+	}
+	line("connections", "%d of %d in %.3g s, %d failed", r.Connect.Made, r.Connect.Wanted, r.Connect.Seconds, r.Connect.Failed)
+	line("checked", "%d answers: %d lost, %d reordered, %d duplicated, %d corrupt", r.Check.Checked, r.Check.Lost, r.Check.Reordered, r.Check.Duplicated, r.Check.Corrupt)
+	for _, kind := range slices.Sorted(maps.Keys(r.Errors)) {
+		line("errors", "%d %s", r.Errors[kind], kind)
+	}
+	if s := r.Server; s != nil {
+		line("server", "%s: %s, %s in use at most%s", s.Name, perMessage(total), bytesText(float64(s.MaxRSS)), r.perConn())
+	}
+	g := &r.Generator
+	line("generator", "%.3g s of CPU, %d threads, the busiest %.0f %% of the time", g.CPUUser+g.CPUSystem, g.Threads, 100*g.Busiest)
+	if g.Achieved > 0 { // the loop was open
+		line("", "late by p99 %s, %.2f %% taken up in time", durationText(g.Late), 100*g.Achieved)
+	}
+	for _, fault := range r.Faults {
+		line("fault", "%s", fault)
+	}
+	for _, o := range r.SLO {
+		outcome := "kept"
+		if !o.OK {
+			outcome = "not kept"
+		}
+		if o.Reason != "" {
+			line("objective", "%s: %s: %s", o.Expression, outcome, o.Reason)
+		} else {
+			line("objective", "%s: %s, with %.4g", o.Expression, outcome, o.Value)
+		}
+	}
+	for _, reason := range r.Invalid {
+		line("INVALID", "%s", reason)
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func perMessage(total Window) string {
+	if total.Messages == 0 {
+		return "no message"
+	}
+	return fmt.Sprintf("%.3g µs of CPU for a message", (total.CPUUser+total.CPUSystem)*1e6/float64(total.Messages))
+}
+
+func (r *Run) perConn() string {
+	if r.Connect.Made == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %s for a connection that rests", bytesText(float64(r.Server.Idle.RSS-r.Server.Before.RSS)/float64(r.Connect.Made)))
+}
+
+func (r *Run) writeLatencies(out *strings.Builder) {
+	rows := [][]string{{"", "count", "min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"}}
+	add := func(name string, h *Histogram) {
+		s := h.Summary()
+		row := []string{name, fmt.Sprint(s.Count)}
+		for _, ns := range []int64{s.Min, int64(s.Mean), s.P50, s.P90, s.P99, s.P999, s.P9999, s.Max} {
+			row = append(row, durationText(ns))
+		}
+		if s.Over > 0 {
+			row[len(row)-1] = ">1h"
+		}
+		rows = append(rows, row)
+	}
+	for _, name := range r.operationNames() {
+		for _, k := range r.Operations[name].histograms() {
+			if k.name == KindLag && (*k.of).empty() {
+				continue // the loop was closed
+			}
+			add(name+" "+k.name, *k.of)
+		}
+	}
+	if !r.Connect.Latency.empty() {
+		add(kindConnect, r.Connect.Latency)
+	}
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		fmt.Fprintf(out, "%-*s", widths[0], row[0])
+		for i, cell := range row[1:] {
+			fmt.Fprintf(out, "  %*s", widths[i+1], cell)
+		}
+		out.WriteByte('\n')
+	}
+}
+
+// durationText has three digits, which is what a histogram knows.
+func durationText(ns int64) string {
+	for _, u := range []struct {
+		name string
+		one  time.Duration
+	}{{"s", time.Second}, {"ms", time.Millisecond}} {
+		if ns >= int64(u.one) {
+			return fmt.Sprintf("%s%s", threeDigits(float64(ns)/float64(u.one)), u.name)
+		}
+	}
+	return threeDigits(float64(ns)/1e3) + "µs"
+}
+
+func bytesText(n float64) string {
+	for _, u := range []struct {
+		name string
+		one  float64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.one {
+			return threeDigits(n/u.one) + " " + u.name
+		}
+	}
+	return threeDigits(n) + " B"
+}
+
+// threeDigits writes v with three significant digits, but all in front of the point.
+func threeDigits(v float64) string {
+	switch {
+	case v == 0:
+		return "0"
+	case v >= 100 || v <= -100:
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%#.3g", v)
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/strand-net/strand/bench/load"
+	"github.com/strand-net/strand/bench/result"
+)
+
+type loadCommand struct {
+	Addr string `arg:"" help:"Of the server: HOST:PORT, or unix:PATH."`
+
+	Conns    int    `default:"100" help:"Connections." placeholder:"N" group:"What:"`
+	Threads  int    `default:"1" help:"Event loops that drive them." placeholder:"N" group:"What:"`
+	Workload string `default:"echo" help:"What the connections do: echo (everything that is sent has to come back)." placeholder:"NAME" group:"What:"`
+	Framing  string `default:"raw" help:"Where a message ends: raw (nowhere that shows), length (4 bytes before it say how many follow), line." placeholder:"NAME" group:"What:"`
+	Size     string `default:"64" help:"Bytes of a message: 64, a range (64-1024), a list with weights (64:9,1024:1), or lognormal:MEDIAN,SIGMA[,LARGEST]." placeholder:"SIZES" group:"What:"`
+	Batch    int    `default:"1" help:"Messages of an operation, which are sent together." placeholder:"N" group:"What:"`
+	Depth    int    `help:"Operations in flight on a connection, at most; 1 by default, 64 with --pace max." placeholder:"N" group:"What:"`
+
+	Pace string  `help:"When operations begin: closed (when another has ended), max (the same, with many in flight), or as planned with --rate: constant, poisson, uniform (constant on each connection). Default: closed, or constant with --rate." placeholder:"NAME" group:"When:"`
+	Rate float64 `help:"Operations a second, over all connections." placeholder:"N" group:"When:"`
+	Seed uint64  `help:"Of all that is random. The same seed plans the same run." placeholder:"N" group:"When:"`
+
+	ConnectRate int           `help:"Connections begun a second; as fast as they are made by default." placeholder:"N" group:"Phases:"`
+	Connecting  int           `default:"64" help:"Connections being made at the same time." placeholder:"N" group:"Phases:"`
+	Settle      time.Duration `default:"200ms" help:"Pause between connecting and traffic." group:"Phases:"`
+	Warmup      time.Duration `default:"1s" help:"Traffic that is not counted." group:"Phases:"`
+	Duration    time.Duration `short:"d" default:"10s" help:"Measured time, of each window." group:"Phases:"`
+	Windows     int           `default:"1" help:"Windows that follow each other, each with figures of its own." placeholder:"N" group:"Phases:"`
+	Drain       time.Duration `default:"5s" help:"How long to wait at the end for what is in flight. What has no answer then counts as having taken until then." group:"Phases:"`
+	Stall       time.Duration `help:"Give a connection up that waits for an answer and hears nothing for so long; by default it may wait until the end." group:"Phases:"`
+	FailFast    bool          `help:"End the run at the first fault of any connection." group:"Phases:"`
+
+	MaxLate     time.Duration `default:"2ms" help:"The run is invalid if 1 % of its operations begin so much later than they could, for the generator's own reasons; negative: no bound." group:"Validity:"`
+	MinAchieved float64       `default:"0.99" help:"The run is invalid if less than this share of the planned operations is taken up in time." placeholder:"SHARE" group:"Validity:"`
+	MaxBusy     float64       `help:"The run is invalid if a thread is busy for more than this share of the time; 0.95 by default, and no bound in a closed loop." placeholder:"SHARE" group:"Validity:"`
+
+	Tag  map[string]string `help:"For the result." placeholder:"KEY=VALUE" group:"Output:"`
+	SLO  []string          `name:"slo" sep:"none" help:"An objective that the run must keep, such as 'p99<5ms', 'errors==0' or 'rate>=0.99*target'; may be repeated. The exit code is 99 if it does not." placeholder:"CONDITION" group:"Output:"`
+	JSON string            `name:"json" help:"Write the result to this file." placeholder:"FILE" group:"Output:"`
+	HLog string            `name:"hlog" help:"Write the histograms of each second to this file, in the log format of HdrHistogram." placeholder:"FILE" group:"Output:"`
+}
+
+func (c *loadCommand) Run() error {
+	o, conditions, err := c.options()
+	if err != nil {
+		return usageError{err}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	live := liveLine{terminal: isTerminal(os.Stderr)}
+	log := histogramLog{path: c.HLog}
+	defer log.abort()
+	o.OnInterval = func(s load.Second) {
+		live.show(s)
+		log.write(s)
+	}
+	// A processor more than there are threads would not help them: its search for work would only take time away from the server.
+	runtime.GOMAXPROCS(min(o.Threads, runtime.NumCPU()))
+	run, err := load.Run(ctx, o)
+	live.done()
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	if err != nil {
+		return err
+	}
+	run.Judge(conditions)
+	if err := run.WriteTable(os.Stdout); err != nil {
+		return err
+	}
+	if c.JSON != "" {
+		if err := run.WriteFile(c.JSON); err != nil {
+			return fmt.Errorf("json: %w", err)
+		}
+	}
+	if err := log.commit(); err != nil {
+		return fmt.Errorf("hlog: %w", err)
+	}
+	return outcome(run)
+}
+
+// outcome is what a run's exit code tells. What is wrong with the answers is worse than any figure.
+func outcome(run *result.Run) error {
+	switch {
+	case run.Check.Lost+run.Check.Reordered+run.Check.Duplicated+run.Check.Corrupt > 0:
+		return fmt.Errorf("what came back is not what was sent: %s", run.Faults[0])
+	case len(run.Errors) > 0 && len(run.SLO) == 0: // otherwise objectives say what may be
+		return fmt.Errorf("connections have failed: %s", run.Faults[0])
+	}
+	return verdict(run)
+}
+
+// options checks all that can be checked before anything is done.
+func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
+	size, err := load.ParseSizes(c.Size)
+	if err != nil {
+		return load.Options{}, nil, fmt.Errorf("size: %w", err)
+	}
+	o := load.Options{
+		Addr: c.Addr, Conns: c.Conns, Threads: c.Threads, Workload: c.Workload,
+		Framing: c.Framing, Size: size, Batch: c.Batch, Depth: c.Depth,
+		Pace: c.Pace, Rate: c.Rate, Seed: c.Seed,
+		ConnectRate: c.ConnectRate, Connecting: c.Connecting, Settle: c.Settle, Warmup: c.Warmup, Window: c.Duration, Windows: c.Windows,
+		Drain: c.Drain, Stall: c.Stall, FailFast: c.FailFast,
+		MaxLate: c.MaxLate, MinAchieved: c.MinAchieved, MaxBusy: c.MaxBusy, Tags: c.Tag,
+	}
+	if path, ok := strings.CutPrefix(c.Addr, "unix:"); ok {
+		o.Network, o.Addr = "unix", path
+	}
+	if err := c.explicit(); err != nil {
+		return o, nil, err
+	}
+	if err := o.Validate(); err != nil {
+		return o, nil, err
+	}
+	for name, path := range map[string]string{"json": c.JSON, "hlog": c.HLog} {
+		if path == "" {
+			continue
+		}
+		if err := result.CheckFile(path); err != nil {
+			return o, nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	conditions, err := result.ParseConditions(c.SLO)
+	return o, conditions, err
+}
+
+// explicit refuses a 0 that was asked for where Options have a default in its place.
+func (c *loadCommand) explicit() error {
+	for _, flag := range []struct {
+		name string
+		zero bool
+	}{
+		{"conns", c.Conns == 0}, {"threads", c.Threads == 0}, {"batch", c.Batch == 0}, {"connecting", c.Connecting == 0},
+		{"duration", c.Duration == 0}, {"windows", c.Windows == 0},
+	} {
+		if flag.zero {
+			return fmt.Errorf("%s: 0 is less than 1", flag.name)
+		}
+	}
+	return nil
+}
+
+// histogramLog is the file of --hlog, or none if its path is empty.
+type histogramLog struct {
+	path string
+	file *result.File
+	log  *result.LogWriter
+	err  error // the first
+}
+
+func (l *histogramLog) write(s load.Second) {
+	if l.path == "" || l.err != nil || s.Window < 0 {
+		return
+	}
+	if l.log == nil {
+		if l.file, l.err = result.Create(l.path); l.err != nil {
+			return
+		}
+		if l.log, l.err = result.NewLogWriter(l.file, s.Run.LogHeader()); l.err != nil {
+			return
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Operations)) {
+		op := s.Operations[name]
+		for _, kind := range []struct {
+			name      string
+			histogram *result.Histogram
+		}{{result.KindResponse, op.Response}, {result.KindService, op.Service}, {result.KindLag, op.Lag}} {
+			entry := result.Entry{
+				Begin: s.Begin, Length: time.Duration(s.Interval.Seconds * float64(time.Second)),
+				Operation: name, Kind: kind.name, Histogram: kind.histogram,
+			}
+			if kind.histogram.TotalCount() > 0 && l.err == nil {
+				l.err = l.log.Write(entry)
+			}
+		}
+	}
+}
+
+func (l *histogramLog) commit() error {
+	if l.err != nil || l.file == nil {
+		return l.err
+	}
+	err := l.file.Commit()
+	l.file = nil
+	return err
+}
+
+func (l *histogramLog) abort() {
+	if l.file != nil {
+		l.file.Abort()
+	}
+}
+
+// liveLine shows once a second how a run goes: on a terminal as one line that changes, elsewhere as plain lines.
+type liveLine struct {
+	terminal bool
+	shown    bool // a line is on the terminal, without its end
+}
+
+func (l *liveLine) show(s load.Second) {
+	if s.Interval.Seconds < 0.5 { // what is left of a phase
+		return
+	}
+	text := fmt.Sprintf("%5.1f s  %9.0f/s  p50 %v  p99 %v  max %v  %d connections, %d in flight", s.Interval.Begin, s.Rate, latency(s.P50), latency(s.P99), latency(s.Max), s.Conns, s.InFlight)
+	if s.Errors > 0 {
+		text += fmt.Sprintf(", %d errors", s.Errors)
+	}
+	if !l.terminal {
+		fmt.Fprintln(os.Stderr, text)
+		return
+	}
+	l.shown = true
+	fmt.Fprint(os.Stderr, "\r\x1b[K", text)
+}
+
+func latency(ns int64) time.Duration { return time.Duration(ns).Round(time.Microsecond) }
+
+func (l *liveLine) done() {
+	if l.shown {
+		fmt.Fprint(os.Stderr, "\r\x1b[K")
+	}
+}
