@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/strand-net/strand/bench/ab"
 	"github.com/strand-net/strand/bench/result"
@@ -27,10 +25,10 @@ func (c *abCommand) Run() error {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := c.begin(); err != nil {
+	ctx, stop, err := c.begin()
+	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o := ab.Options{
 		A: c.side("A: "+c.A, places[0]), B: c.side("B: "+c.B, places[1]), Runs: c.Runs, Confidence: c.Confidence, Seed: c.Seed,

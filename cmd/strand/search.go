@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/strand-net/strand/bench/result"
 	"github.com/strand-net/strand/bench/search"
@@ -29,10 +27,10 @@ func (c *searchCommand) Run() error {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := c.begin(); err != nil {
+	ctx, stop, err := c.begin()
+	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	answer, err := search.Highest(ctx, search.Options{
 		Lowest: c.lowest(), First: c.First, Highest: c.Highest, Precision: c.Precision, Confirm: c.Confirm,

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"os/signal"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/strand-net/strand/bench"
@@ -45,14 +48,15 @@ func (t *traffic) options(addr string, rate float64, slo []string) (load.Options
 	return c.options()
 }
 
-// begin prepares this process to be the generator of all runs.
-func (t *traffic) begin() error {
+// begin prepares this process to be the generator of all runs. The context ends when the user has had enough; stop must be called.
+func (t *traffic) begin() (ctx context.Context, stop context.CancelFunc, err error) {
 	if err := t.ClientCPUs.Use(); err != nil {
-		return usageError{fmt.Errorf("client-cpus: %w", err)}
+		return nil, nil, usageError{fmt.Errorf("client-cpus: %w", err)}
 	}
 	// A processor more than there are threads would only take time away from the server.
 	runtime.GOMAXPROCS(min(t.Threads, runtime.NumCPU()))
-	return nil
+	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	return ctx, stop, nil
 }
 
 // marks are the phases of a run at which the server is looked at.
