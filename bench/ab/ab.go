@@ -83,6 +83,9 @@ func Compare(ctx context.Context, o Options) (*Report, error) {
 			if err == nil && len(run.Invalid) > 0 {
 				err = fmt.Errorf("%w: %s", ErrInvalid, strings.Join(run.Invalid, "; "))
 			}
+			if err == nil && operations(run) == 0 {
+				err = errors.New("nothing ended within the measured time: make it longer")
+			}
 			if err == nil && ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}

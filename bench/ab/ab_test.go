@@ -134,7 +134,9 @@ func TestFewFigures(t *testing.T) {
 func TestOrder(t *testing.T) {
 	order := func(seed uint64) string {
 		var all strings.Builder
-		run := func(context.Context) (*result.Run, error) { return &result.Run{}, nil }
+		run := func(context.Context) (*result.Run, error) {
+			return &result.Run{Windows: []result.Window{{Seconds: 1, Operations: 1}}}, nil
+		}
 		_, err := ab.Compare(t.Context(), ab.Options{
 			A: ab.Side{Name: "a", Run: run}, B: ab.Side{Name: "b", Run: run}, Runs: 20, Seed: seed,
 			Report: func(s ab.Step) {
@@ -164,7 +166,7 @@ func TestRunsThatFail(t *testing.T) {
 	} {
 		_, err := ab.Compare(t.Context(), ab.Options{A: ab.Side{Name: "good", Run: good}, B: ab.Side{Name: "bad", Run: bad}})
 		require.Regexp(t, `^ab: run [12] of 20, bad: `+want+`$`, err)
-		require.Equal(t, want != "broken", errors.Is(err, ab.ErrInvalid))
+		require.Equal(t, want == "the run is invalid: late", errors.Is(err, ab.ErrInvalid))
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	over := errors.New("over")

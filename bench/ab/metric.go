@@ -41,6 +41,11 @@ func total(r *result.Run) (operations, seconds, cpu float64) {
 	return operations, seconds, cpu
 }
 
+func operations(r *result.Run) float64 {
+	n, _, _ := total(r)
+	return n
+}
+
 // quantile is one of the time from planned start to end, over all operations.
 func quantile(q float64) func(*result.Run) (float64, bool) {
 	return func(r *result.Run) (float64, bool) {
