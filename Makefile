@@ -6,7 +6,7 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check fmt vet lint deps cross test race procs compat peers fuzz fuzz-long packets soak smoke faults hostile reload bench bench-compare
+.PHONY: check fmt vet lint deps cross test race procs compat peers browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
 
 check: fmt vet lint deps cross race procs compat peers fuzz smoke
 
@@ -21,6 +21,7 @@ lint:
 	cd bench/compat && go run $(STATICCHECK) ./...
 	cd coserver/prometheus && go run $(STATICCHECK) ./...
 	cd bench/peers && go run $(STATICCHECK) ./...
+	cd bench/report/browser && go run $(STATICCHECK) ./...
 
 deps: ## who may know whom (docs/design.md)
 	.ci/deps
@@ -48,6 +49,13 @@ peers: ## other network libraries, for strand bench --peers bench/peers/peers; a
 	cd bench/peers && go vet ./...
 	cd bench/peers && go test -count=$(COUNT) -timeout 8m ./...
 	cd bench/peers && go build -o peers .
+
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+browser: ## the pages of strand report in a real browser, a module of its own; needs Chromium
+	@test -n "$(CHROMIUM)" || { echo "make browser needs chromium, chromium-browser or google-chrome" >&2; exit 1; }
+	cd bench/report/browser && go vet ./...
+	cd bench/report/browser && go test -count=$(COUNT) -timeout 8m ./... -chromium "$(CHROMIUM)"
 
 fuzz: ## each fuzz target for a short while
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
@@ -82,6 +90,14 @@ hostile: ## what must hold under attack, in the large and to the figure; needs s
 	go test ./coserver -count=$(COUNT) -timeout 30m -v -long -slowhttptest "$(SLOWHTTPTEST)" \
 		-run '^(TestRestartsBesideAnother|TestStormBesideBusyConnections|TestSlowPeersBesideOthers|TestSlowHTTPTest|TestMemoryAfterABurst)$$'
 	go test ./cmd/strand -count=$(COUNT) -timeout 10m -v -long -run '^(TestDescriptorsRunOutBesideOthers|TestPeersThatNeverRead)$$'
+
+WRK             ?= $(shell command -v wrk)
+REDIS_SERVER    ?= $(shell command -v redis-server)
+REDIS_BENCHMARK ?= $(shell command -v redis-benchmark)
+
+agreement: ## strand load measures what wrk and redis-benchmark do; needs them, redis-server, taskset, two processors and a quiet machine
+	@test -n "$(WRK)" -a -n "$(REDIS_SERVER)" -a -n "$(REDIS_BENCHMARK)" || { echo "make agreement needs wrk, redis-server and redis-benchmark" >&2; exit 1; }
+	go test ./cmd/strand -count=$(COUNT) -timeout 10m -v -run '^TestAgreement$$' -wrk "$(WRK)" -redis-server "$(REDIS_SERVER)" -redis-benchmark "$(REDIS_BENCHMARK)"
 
 bench:
 	go run ./cmd/strand bench

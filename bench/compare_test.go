@@ -19,8 +19,8 @@ func comparison(t *testing.T, mode string) bench.Options {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	return bench.Options{
-		Engines: []string{"a", "net", "b"}, Conns: []int{2, 1}, Size: 64, Pipeline: 4,
-		Duration: 30 * time.Millisecond, Rounds: 2, Scenario: "echo",
+		Engines: []string{"a", "net", "b"}, Conns: []int{2, 1}, Sizes: []int{64}, Pipelines: []int{4}, Depths: []int{1},
+		Duration: 200 * time.Millisecond, Rounds: 2, Scenario: "echo",
 		Command: func(string, string) (string, []string) { return self, nil },
 	}
 }
@@ -60,4 +60,24 @@ func TestCompareEndsWithItsContext(t *testing.T) {
 	o.Report = func(bench.Step) { time.AfterFunc(100*time.Millisecond, cancel) }
 	_, err := bench.Compare(ctx, o)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// Every scenario runs, with what its connections do.
+func TestCompareScenarios(t *testing.T) {
+	for _, scenario := range bench.Scenarios() {
+		t.Run(scenario, func(t *testing.T) {
+			o := comparison(t, "serves")
+			self, err := os.Executable()
+			require.NoError(t, err)
+			o.Command = func(_, proto string) (string, []string) { return self, []string{proto} }
+			o.Engines, o.Conns, o.Rounds, o.Scenario = []string{"net"}, []int{3}, 1, scenario
+			o.Duration = 200 * time.Millisecond
+			report, err := bench.Compare(t.Context(), o)
+			require.NoError(t, err)
+			require.Len(t, report.Scenarios, 1)
+			m := report.Scenarios[0].Engines[0].Rounds[0]
+			require.Positive(t, m.Messages)
+			require.Positive(t, m.P50US)
+		})
+	}
 }

@@ -36,8 +36,12 @@ func TestMain(m *testing.M) {
 		conn.Read(make([]byte, 1))
 		fmt.Fprintln(os.Stderr, "panic: out of ideas")
 		os.Exit(2)
-	case "echoes":
-		srv, err := server.Listen(server.Options{Engine: server.EngineNet, Proto: server.ProtoEcho, Addr: "127.0.0.1:0"})
+	case "echoes", "serves":
+		proto := server.ProtoEcho
+		if len(os.Args) == 2 {
+			proto = os.Args[1]
+		}
+		srv, err := server.Listen(server.Options{Engine: server.EngineNet, Proto: proto, Addr: "127.0.0.1:0"})
 		if err != nil {
 			os.Exit(4)
 		}

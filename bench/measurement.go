@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"github.com/strand-net/strand/bench/load"
 	"github.com/strand-net/strand/bench/result"
 )
 
@@ -26,7 +25,7 @@ type Measurement struct {
 }
 
 func newMeasurement(s Scenario, run *result.Run, seen *seen) Measurement {
-	window, latency := &run.Windows[0], run.Operations[load.WorkloadEcho].Response
+	window, latency := &run.Windows[0], run.Operations[s.operation()].Response
 	user, system := seen.cpuEnd.User-seen.cpuBegin.User, seen.cpuEnd.System-seen.cpuBegin.System
 	perMessage := func(seconds float64) float64 { return seconds * 1e6 / float64(window.Messages) }
 	perConn := func(bytes int64) float64 { return float64(bytes) / 1024 / float64(s.Conns) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/strand-net/strand/bench/load"
@@ -25,15 +26,16 @@ const maxLine = 4096
 // maxBatch bounds SIZE x PIPELINE, in bytes.
 const maxBatch = 1 << 20
 
-// Options describe a comparison. Every field must be set, but for Scenario and Report.
+// Options describe a comparison. Every field must be set, but for Scenario and Report. Every combination of the lists is run.
 type Options struct {
-	Engines  []string      // in the order of the table; ratios are to "net", or else to the first
-	Conns    []int         // the echo scenario runs at each of these
-	Size     int           // bytes of a message
-	Pipeline int           // messages of a batch in the line and length scenarios
-	Duration time.Duration // measured time of each run
-	Rounds   int           // how often each engine runs in each scenario
-	Scenario string        // "echo", "line" or "length"; empty means the first two
+	Engines   []string      // in the order of the table; ratios are to "net", or else to the first
+	Conns     []int         // the echo scenario runs at each of these
+	Sizes     []int         // bytes of a message
+	Pipelines []int         // messages of a batch in the line and length scenarios
+	Depths    []int         // batches in flight on a connection, in the echo and sink scenarios
+	Duration  time.Duration // measured time of each run
+	Rounds    int           // how often each engine runs in each scenario
+	Scenario  string        // one of Scenarios; empty means echo and line
 
 	// Command says how to start a server of that engine and protocol: see StartChild.
 	Command func(engine, proto string) (program string, args []string)
@@ -59,10 +61,16 @@ func (o *Options) Validate() error {
 		return errors.New("conns: none")
 	case o.Rounds < 1:
 		return fmt.Errorf("rounds: %d is less than 1", o.Rounds)
-	case !slices.Contains([]string{"", scenarioEcho, scenarioLine, scenarioLength}, o.Scenario):
-		return fmt.Errorf("scenario: unknown scenario %q (there are: %s, %s, %s)", o.Scenario, scenarioEcho, scenarioLine, scenarioLength)
-	case (o.Scenario == "" || o.Scenario == scenarioLine) && o.Size > maxLine:
-		return fmt.Errorf("size: a line of %d bytes is over %d", o.Size, maxLine)
+	case len(o.Sizes) == 0:
+		return errors.New("size: none")
+	case len(o.Pipelines) == 0:
+		return errors.New("pipeline: none")
+	case len(o.Depths) == 0:
+		return errors.New("depth: none")
+	case o.Scenario != "" && !slices.Contains(Scenarios(), o.Scenario):
+		return fmt.Errorf("scenario: unknown scenario %q (there are: %s)", o.Scenario, strings.Join(Scenarios(), ", "))
+	case (o.Scenario == "" || o.Scenario == scenarioLine) && slices.Max(o.Sizes) > maxLine:
+		return fmt.Errorf("size: a line of %d bytes is over %d", slices.Max(o.Sizes), maxLine)
 	}
 	for i, engine := range o.Engines {
 		if slices.Contains(o.Engines[:i], engine) {
@@ -77,6 +85,8 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("size: %d is less than 1", s.Size)
 		case s.Pipeline < 1:
 			return fmt.Errorf("pipeline: %d is less than 1", s.Pipeline)
+		case s.Depth < 1:
+			return fmt.Errorf("depth: %d is less than 1", s.Depth)
 		case s.Size > maxBatch/s.Pipeline:
 			return fmt.Errorf("size: a batch of %d messages of %d bytes is over %d bytes", s.Pipeline, s.Size, maxBatch)
 		case o.Duration <= 0:
@@ -105,12 +115,14 @@ func (o *Options) base() string {
 // stall is how long a connection may wait for a byte before a comparison fails.
 const stall = 5 * time.Second
 
-// load is the run of one server in scenario s: a closed loop, in which each connection keeps one batch of messages in flight. All
+// load is the run of one server in scenario s: a closed loop, in which each connection keeps its batches of messages in flight. All
 // faults end it. Server and client share the machine, so how busy the client is says nothing against it.
 func (o *Options) load(s Scenario) load.Options {
 	framing := map[string]string{scenarioLine: load.FramingLine, scenarioLength: load.FramingLength}[s.Name]
 	return load.Options{
+		Workload: s.workload(),
 		Conns:    s.Conns,
+		Depth:    s.Depth,
 		Size:     load.FixedSize(s.Size),
 		Batch:    s.Pipeline,
 		Framing:  framing,

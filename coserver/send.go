@@ -18,19 +18,11 @@ func (c *Conn) Send(msg []byte) error {
 	if err := c.lock(loop.WriteSide); err != nil {
 		return c.opError("write", err)
 	}
-	returned := false
-	defer func() {
-		if !returned { // the framing has panicked
-			c.unlock(loop.WriteSide)
-		}
-	}()
-	err := c.expired(loop.WriteSide)
-	if err == nil {
-		err = c.sendMessage(msg)
+	defer c.unlock(loop.WriteSide) // also if the framing panics
+	if err := c.expired(loop.WriteSide); err != nil {
+		return c.writeError("write", err)
 	}
-	returned = true
-	c.unlock(loop.WriteSide)
-	return c.writeError("write", err)
+	return c.writeError("write", c.sendMessage(msg))
 }
 
 // frameRoom is how much room there is in a gather buffer for what frames a message. A framing that needs more gets it from the heap.

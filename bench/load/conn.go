@@ -13,6 +13,8 @@ import (
 type conn struct {
 	fd    int
 	state connState
+	role  role
+	again bool   // it is among those that have more to send
 	id    uint32 // over all connections of the run
 	seq   uint32 // of the next message
 
@@ -27,13 +29,36 @@ type conn struct {
 	body    bodyOf
 	heard   int64  // when something last happened here, to within an iteration
 	suspect []byte // what has come since the first wrong byte, until it is enough to say what is wrong
+
+	more *moreState // of workloads other than echo; nil for that
 }
+
+// role is what a connection is there for.
+type role uint8
+
+const (
+	roleActive role = iota
+	roleIdle
+	roleSlow
+)
+
+// kind is that of what begins on c.
+func (c *conn) kind() uint8 {
+	if c.role == roleIdle {
+		return kindHeartbeat
+	}
+	return kindMain
+}
+
+// slot is where message number n, counted as head and tail are, stands.
+func (c *conn) slot(n uint32) *message { return &c.ring[n&uint32(len(c.ring)-1)] }
 
 type connState uint8
 
 const (
 	stateNew connState = iota
 	stateConnecting
+	stateHello // connected, and waiting for the answer to what a protocol begins with
 	stateOpen
 	stateEnded
 )
@@ -72,29 +97,39 @@ var errClosedByServer = errors.New("the server closed it")
 
 // begin puts an operation on its way; push sends it.
 func (w *worker) begin(c *conn, planned, now int64) {
+	kind := c.kind()
 	if c.head == c.tail {
 		c.heard = now
 	}
 	for i := range w.opts.Batch {
-		m := &c.ring[c.tail&uint32(len(c.ring)-1)]
-		m.planned, m.begun = planned, now
+		m := c.slot(c.tail)
+		m.planned, m.begun, m.kind = planned, now, kind
 		m.size = w.size
 		if w.size == 0 {
 			m.size = w.opts.Size.pick(w.random)
 		}
 		m.last = i == w.opts.Batch-1
-		w.payload.write(m, c.id, c.seq, &c.body)
+		if c.more != nil && c.more.protocol != nil {
+			m.fixed = c.more.protocol.request
+			m.size = len(m.fixed)
+		} else {
+			w.payload.write(m, c.id, c.seq, &c.body)
+		}
 		c.tail++
 		c.seq++
 	}
 	w.inFlight++
-	if w.open {
-		w.seg.lag(now-planned, planned)
+	if w.work == workBroadcast {
+		w.shared.published.Add(int64(w.opts.Batch))
 	}
+	w.seg.begun(kind, now, planned)
 }
 
 // arrive is what the plan has for connection c now: it begins an operation, or has it wait for room.
 func (w *worker) arrive(c *conn, planned int64) error {
+	if w.work == workChurn {
+		return w.arriveVisit(c, planned)
+	}
 	if c.state != stateOpen {
 		w.seg.failed(kindNoConnection, 1)
 		return nil
@@ -109,24 +144,40 @@ func (w *worker) arrive(c *conn, planned int64) error {
 }
 
 // complete counts an operation that has ended, and begins the next.
-func (w *worker) complete(c *conn, planned, begun int64) {
+func (w *worker) complete(c *conn, kind uint8, planned, begun int64) {
 	now := w.kernel.Nanotime()
 	w.inFlight--
-	w.seg.operations++
-	w.seg.done(now, planned, begun)
+	if kind == kindMain {
+		w.seg.operations++
+	}
+	w.seg.done(kind, now, planned, begun)
+	if w.work == workChurn {
+		w.leave(c)
+		return
+	}
+	w.next(c, kind, now)
+}
+
+// next begins on connection c what follows an operation that has ended.
+func (w *worker) next(c *conn, kind uint8, now int64) {
 	switch {
 	case c.waiting.len() > 0:
 		w.queued--
 		w.begin(c, c.waiting.pop(), now)
-	case !w.open && !w.draining:
+	case !w.open && !w.draining && kind == kindMain:
 		w.begin(c, now, now)
 	}
 }
 
 // dispatch does for connection c what it has become ready for.
 func (w *worker) dispatch(c *conn, ready poller.Readiness) error {
-	if c.state != stateOpen {
+	switch {
+	case c.state == stateConnecting && w.work == workChurn:
+		return w.arrived(c, ready)
+	case c.state != stateOpen:
 		return nil
+	case c.role == roleSlow:
+		return w.dispatchSlow(c, ready)
 	}
 	unsent := c.tail
 	ended := ready&(poller.ReadClosed|poller.Closed) != 0
@@ -142,17 +193,30 @@ func (w *worker) dispatch(c *conn, ready poller.Readiness) error {
 	return nil
 }
 
+// pushes is how many times a connection sends before it is another's turn: a sink always takes more.
+const pushes = 16
+
 // push sends of what is to be sent as much as the socket takes. A Writable event continues it.
 func (w *worker) push(c *conn) error {
-	for c.sent != c.tail {
+	for turn := 0; c.sent != c.tail; turn++ {
+		if turn == pushes {
+			if !c.again {
+				c.again = true
+				w.again = append(w.again, c)
+			}
+			return nil
+		}
 		n := 0
 		for at, offset := c.sent, c.sentAt; at != c.tail && n < len(w.out); at++ {
-			n += w.payload.fill(w.out[n:], &c.ring[at&uint32(len(c.ring)-1)], offset)
+			n += w.payload.fill(w.out[n:], c.slot(at), offset)
 			offset = 0
 		}
 		sent, errno := w.kernel.Send(c.fd, w.out[:n])
 		switch errno {
 		case 0:
+			if w.work == workSink {
+				c.more.sum(w.out[:sent])
+			}
 			w.pushed(c, sent)
 		case syscall.EAGAIN:
 			return nil
@@ -160,6 +224,9 @@ func (w *worker) push(c *conn) error {
 		default:
 			return w.fail(c, errno.Error(), os.NewSyscallError("send", errno))
 		}
+	}
+	if w.finishing {
+		return w.shutdown(c)
 	}
 	return nil
 }
@@ -169,13 +236,22 @@ func (w *worker) pushed(c *conn, n int) {
 	w.seg.bytesOut += int64(n)
 	c.due += n
 	for n > 0 {
-		left := c.ring[c.sent&uint32(len(c.ring)-1)].size - c.sentAt
+		m := c.slot(c.sent)
+		left := m.size - c.sentAt
 		if n < left {
 			c.sentAt += n
 			return
 		}
 		n -= left
 		c.sent, c.sentAt = c.sent+1, 0
+		if w.work != workSink {
+			continue
+		}
+		c.head = c.sent
+		w.seg.messages++
+		if m.last {
+			w.complete(c, m.kind, m.planned, m.begun)
+		}
 	}
 }
 
@@ -195,18 +271,30 @@ func (w *worker) pull(c *conn, ended bool) (more bool, err error) {
 	}
 	c.heard = w.now
 	w.seg.bytesIn += int64(n)
-	return ended || n == len(w.in), w.take(c, w.in[:n])
+	switch w.work {
+	case workSink:
+		err = w.takeReceipt(c, w.in[:n])
+	case workProtocol:
+		err = w.takeReplies(c, w.in[:n])
+	case workPush, workBroadcast:
+		err = w.receive(c, w.in[:n])
+	default:
+		err = w.take(c, w.in[:n])
+	}
+	return ended || n == len(w.in), err
 }
 
 // closed is what the end of the stream from the server means.
 func (w *worker) closed(c *conn) error {
-	if c.suspect != nil {
+	switch {
+	case c.suspect != nil:
 		return w.accuse(c)
-	}
-	if c.head == c.tail {
+	case c.more != nil && c.more.finishing:
+		return w.finished(c)
+	case c.head == c.tail:
 		return w.fail(c, kindClosed, errClosedByServer)
 	}
-	m := &c.ring[c.head&uint32(len(c.ring)-1)]
+	m := c.slot(c.head)
 	return w.fail(c, kindClosed, fmt.Errorf("%w after %d of %d bytes of a message", errClosedByServer, c.headAt, m.size))
 }
 
@@ -219,7 +307,7 @@ func (w *worker) take(c *conn, data []byte) error {
 	data = data[:len(data)-len(surplus)]
 	c.due -= len(data)
 	for len(data) > 0 {
-		m := &c.ring[c.head&uint32(len(c.ring)-1)]
+		m := c.slot(c.head)
 		n, right := w.payload.check(data, m, c.headAt)
 		if !right {
 			return w.suspect(c, append(data[:len(data):len(data)], surplus...))
@@ -230,8 +318,12 @@ func (w *worker) take(c *conn, data []byte) error {
 		}
 		c.head, c.headAt = c.head+1, 0
 		w.seg.messages++
+		w.seg.check.Checked++
 		if m.last {
-			w.complete(c, m.planned, m.begun)
+			w.complete(c, m.kind, m.planned, m.begun)
+		}
+		if c.state != stateOpen { // its visit is over
+			return w.leftOver(c, len(data)+len(surplus))
 		}
 	}
 	if len(surplus) > 0 {

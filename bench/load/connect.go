@@ -58,10 +58,14 @@ func (w *worker) makeConns() error {
 				continue
 			}
 			c := &w.conns[event.Token]
-			if c.state != stateConnecting || event.Readiness&(poller.Writable|poller.Closed) == 0 {
-				continue
+			var err error
+			switch {
+			case c.state == stateConnecting && event.Readiness&(poller.Writable|poller.Closed) != 0:
+				err = w.connected(c)
+			case c.state == stateHello && event.Readiness&poller.Readable != 0:
+				err = w.hear(c)
 			}
-			if err := w.connected(c); err != nil {
+			if err != nil {
 				return err
 			}
 		}
@@ -78,12 +82,12 @@ func (w *worker) makeConns() error {
 // dial begins one connection, which is the next, and plans the one after it.
 func (w *worker) dial(c *conn) error {
 	p := &w.connecting
-	fd, err := openSocket(w.remote)
+	fd, err := openSocket(w.remoteOf(c), w.sourceOf(c))
 	if err != nil {
 		p.started++
 		return w.unconnected(c, err)
 	}
-	errno := connectSocket(fd, w.remote)
+	errno := connectSocket(fd, w.remoteOf(c))
 	if errno == syscall.EAGAIN {
 		w.kernel.Close(fd)
 		p.next = w.now + int64(again)
@@ -100,15 +104,23 @@ func (w *worker) dial(c *conn) error {
 
 // connected takes the outcome of an attempt.
 func (w *worker) connected(c *conn) error {
-	p := &w.connecting
 	if errno := socketError(c.fd); errno != 0 {
 		return w.unconnected(c, os.NewSyscallError("connect", errno))
 	}
+	if waits, err := w.greet(c); waits || err != nil {
+		return err
+	}
+	w.opened(c)
+	return nil
+}
+
+// opened counts a connection that is ready for traffic.
+func (w *worker) opened(c *conn) {
+	p := &w.connecting
 	c.state = stateOpen
 	p.latency.Record(w.now - c.heard)
 	p.done, p.made = p.done+1, p.made+1
 	w.openConns++
-	return nil
 }
 
 // unconnected counts a connection that could not be made. It returns an error only if that ends the run.
@@ -119,7 +131,7 @@ func (w *worker) unconnected(c *conn, err error) error {
 	if errors.As(err, &errno) {
 		kind = "connect: " + errno.Error()
 	}
-	err = fmt.Errorf("connection %d of %d to %v: %w", c.id+1, w.total, w.remote, err)
+	err = fmt.Errorf("connection %d of %d to %v: %w", c.id+1, w.total, w.remoteOf(c), err)
 	if w.opts.FailFast {
 		return err
 	}
@@ -139,7 +151,7 @@ func (w *worker) lookAtHandshakes() error {
 	}
 	p := &w.connecting
 	for i := range w.conns[:p.started] {
-		if c := &w.conns[i]; c.state == stateConnecting && w.now-c.heard > p.wait {
+		if c := &w.conns[i]; (c.state == stateConnecting || c.state == stateHello) && w.now-c.heard > p.wait {
 			if err := w.unconnected(c, fmt.Errorf("connect: no answer for %v", time.Duration(p.wait))); err != nil {
 				return err
 			}

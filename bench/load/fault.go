@@ -18,7 +18,7 @@ const (
 
 // fail gives connection c up, with all that was to happen there. It returns err only if that ends the run.
 func (w *worker) fail(c *conn, kind string, err error) error {
-	err = fmt.Errorf("connection %d of %d to %v: %w", c.id+1, w.total, w.remote, err)
+	err = fmt.Errorf("connection %d of %d to %v: %w", c.id+1, w.total, w.remoteOf(c), err)
 	if w.opts.FailFast {
 		return err
 	}
@@ -28,8 +28,15 @@ func (w *worker) fail(c *conn, kind string, err error) error {
 	if c.state == stateOpen {
 		w.openConns--
 	}
+	if w.work == workChurn {
+		w.revisit(c, kind)
+		return nil
+	}
 	lost := c.operations(w.opts.Batch)
 	w.inFlight -= lost
+	if c.more != nil {
+		w.forget(c)
+	}
 	w.queued -= c.waiting.len()
 	w.seg.failed(kind, int64(max(1, lost+c.waiting.len())))
 	w.discard(c)
@@ -41,7 +48,7 @@ func (w *worker) discard(c *conn) {
 	if c.fd >= 0 {
 		w.kernel.Close(c.fd)
 	}
-	*c = conn{fd: -1, state: stateEnded, id: c.id}
+	*c = conn{fd: -1, state: stateEnded, id: c.id, role: c.role}
 }
 
 // suspect gathers what has come since the first wrong byte, until a whole message is there.
@@ -50,7 +57,7 @@ func (w *worker) suspect(c *conn, data []byte) error {
 		c.suspect = []byte{}
 		if c.head != c.tail { // what was right of it
 			c.suspect = make([]byte, c.headAt)
-			w.payload.fill(c.suspect, &c.ring[c.head&uint32(len(c.ring)-1)], 0)
+			w.payload.fill(c.suspect, c.slot(c.head), 0)
 		}
 	}
 	c.suspect = append(c.suspect, data...)
@@ -89,7 +96,7 @@ func (w *worker) accuse(c *conn) error {
 		check.Corrupt++
 		return w.fail(c, kindContent, fmt.Errorf("0x%02x came back although nothing was due", c.suspect[0]))
 	}
-	m := &c.ring[c.head&uint32(len(c.ring)-1)]
+	m := c.slot(c.head)
 	due := c.seq - (c.tail - c.head)
 	first := w.payload.cut(c.suspect, w.size)
 	s, right := w.payload.read(first)

@@ -30,22 +30,25 @@ func addErrors(all, more map[string]int64) map[string]int64 {
 
 // add puts what s has into sum.
 func (sum *segment) add(s *segment) {
-	merge(sum.response, s.response)
-	if sum.service != nil {
-		merge(sum.service, s.service)
-		merge(sum.lags, s.lags)
-		merge(sum.late, s.late)
+	for i := range sum.kinds {
+		into, from := &sum.kinds[i], &s.kinds[i]
+		merge(into.response, from.response)
+		if into.service != nil {
+			merge(into.service, from.service)
+			merge(into.lag, from.lag)
+		}
+		into.censored += from.censored
 	}
+	merge(sum.late, s.late)
 	sum.operations += s.operations
 	sum.messages += s.messages
-	sum.censored += s.censored
 	sum.bytesOut += s.bytesOut
 	sum.bytesIn += s.bytesIn
 	sum.arrived += s.arrived
 	sum.elapsed = max(sum.elapsed, s.elapsed)
 	sum.conns += s.conns
 	sum.inFlight += s.inFlight
-	sum.check.Checked += s.messages
+	sum.check.Checked += s.check.Checked
 	sum.check.Lost += s.check.Lost
 	sum.check.Reordered += s.check.Reordered
 	sum.check.Duplicated += s.check.Duplicated
@@ -63,7 +66,7 @@ func (r *run) gather(s *segment) {
 	}
 	index := s.index
 	delete(r.gathered, index)
-	sum := newSegment(r.opts.open())
+	sum := newSegment(r.kinds)
 	for _, s := range all {
 		sum.add(s)
 		if window := r.windowOf(index); window >= 0 && window < r.opts.Windows {
@@ -117,14 +120,17 @@ func (r *run) second(index int, sum *segment) {
 	interval := result.Interval{
 		Begin:    float64(begin-r.begin) / 1e9,
 		Seconds:  seconds,
-		Target:   o.Rate,
+		Target:   r.local.Rate,
 		Errors:   sum.errorCount(),
 		Conns:    sum.conns,
 		InFlight: sum.inFlight,
 	}
-	interval.SetLatency(sum.response)
+	interval.SetLatency(sum.all())
 	if sum.elapsed > 0 {
 		interval.Rate = float64(sum.operations) / seconds
+	}
+	if o.Shard.Of > 1 {
+		interval.Latency, _ = sum.all().Compress() // it fails for none of ours
 	}
 	if index < len(r.timeline) {
 		r.result.Intervals = append(r.result.Intervals, interval)
@@ -132,7 +138,7 @@ func (r *run) second(index int, sum *segment) {
 	if o.OnInterval != nil {
 		o.OnInterval(Second{
 			Run: r.result, Interval: interval, Window: window, Begin: r.beginTime.Add(time.Duration(begin - r.begin)),
-			Operations: map[string]*result.Operation{o.Workload: sum.operation()},
+			Operations: sum.byName(r.kinds),
 		})
 	}
 	if window >= 0 {
@@ -143,21 +149,37 @@ func (r *run) second(index int, sum *segment) {
 	}
 }
 
-// operation is s as it is told.
-func (s *segment) operation() *result.Operation {
-	op := &result.Operation{Count: s.response.TotalCount(), Censored: s.censored, Response: s.response, Service: s.service, Lag: s.lags}
-	if s.service == nil { // it was not planned before it began
-		op.Service = s.response.Clone()
-		op.Lag = result.NewHistogram()
+// all is what operations of all kinds took.
+func (s *segment) all() *result.Histogram {
+	if len(s.kinds) == 1 {
+		return s.kinds[0].response
 	}
-	return op
+	sum := result.NewHistogram()
+	for i := range s.kinds {
+		merge(sum, s.kinds[i].response)
+	}
+	return sum
+}
+
+// byName is what the operations took, as it is told.
+func (s *segment) byName(kinds []kind) map[string]*result.Operation {
+	operations := make(map[string]*result.Operation)
+	for i, kind := range kinds {
+		k := &s.kinds[i]
+		op := &result.Operation{Count: k.response.TotalCount(), Censored: k.censored, Response: k.response, Service: k.service, Lag: k.lag}
+		if k.service == nil { // it was not planned before it began
+			op.Service, op.Lag = k.response.Clone(), result.NewHistogram()
+		}
+		operations[kind.name] = op
+	}
+	return operations
 }
 
 // finish makes the result.
 func (r *run) finish() (*result.Run, error) {
 	o, run := &r.opts, r.result
-	run.Operations = map[string]*result.Operation{o.Workload: r.total.operation()}
-	if run.Operations[o.Workload].Count == 0 {
+	run.Operations = r.total.byName(r.kinds)
+	if r.total.kinds[0].response.TotalCount() == 0 {
 		if len(run.Faults) > 0 {
 			return nil, fmt.Errorf("nothing came back within the windows; the first fault: %s", run.Faults[0])
 		}
@@ -168,6 +190,7 @@ func (r *run) finish() (*result.Run, error) {
 	for _, waited := range r.waited {
 		g.Busiest = max(g.Busiest, 1-float64(waited)/float64(whole))
 	}
+	run.Machine.Steal = r.steal.Share()
 	run.Invalid = r.verdict()
 	return run, nil
 }
@@ -176,16 +199,13 @@ func (r *run) finish() (*result.Run, error) {
 func (r *run) verdict() []string {
 	o, g := &r.opts, &r.result.Generator
 	var why []string
-	if o.open() {
+	if r.total.arrived > 0 {
 		g.Late = r.total.late.ValueAtQuantile(99)
 		if o.MaxLate > 0 && g.Late > int64(o.MaxLate) {
 			why = append(why, fmt.Sprintf("generator-limited: of 100 operations one began %v or more after it could have, and %v are allowed",
 				time.Duration(g.Late).Round(time.Microsecond), o.MaxLate))
 		}
-		g.Achieved = 1
-		if r.total.arrived > 0 {
-			g.Achieved = float64(r.total.arrived-r.drained) / float64(r.total.arrived)
-		}
+		g.Achieved = float64(r.total.arrived-r.drained) / float64(r.total.arrived)
 		if o.MinAchieved > 0 && g.Achieved < o.MinAchieved {
 			why = append(why, fmt.Sprintf("generator-limited: %.2f %% of the planned operations were begun when they were due, and %.2f %% are demanded",
 				100*g.Achieved, 100*o.MinAchieved))

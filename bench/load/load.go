@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -25,9 +26,13 @@ func Run(ctx context.Context, o Options) (*result.Run, error) {
 		return nil, err
 	}
 	r := &run{opts: o.withDefaults()}
+	r.part()
 	var err error
-	if r.remote, err = resolve(ctx, r.opts.Network, r.opts.Addr); err != nil {
+	if r.remotes, err = resolve(ctx, r.opts.Network, r.opts.Addr); err != nil {
 		return nil, fmt.Errorf("addr: %w", err)
+	}
+	if r.sources, err = sources(&r.opts, r.remotes); err != nil {
+		return nil, fmt.Errorf("source: %w", err)
 	}
 	if err := r.opts.CheckDescriptors(); err != nil {
 		return nil, err
@@ -45,7 +50,11 @@ func Run(ctx context.Context, o Options) (*result.Run, error) {
 // run is the part of a run that is not on the way of any message.
 type run struct {
 	opts    Options
-	remote  net.Addr
+	local   Options // what this shard has of them
+	first   int     // number of its first connection
+	remotes []net.Addr
+	sources []netip.Addr
+	steal   result.StealWatch
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	workers []*worker
@@ -59,6 +68,8 @@ type run struct {
 	beginTime time.Time          // the same
 	gathered  map[int][]*segment // by index, those that are not complete
 
+	kinds   []kind
+	shared  *shared
 	result  *result.Run
 	total   segment // of all windows and the drain
 	drained int64   // operations that were planned, and taken up only in the drain
@@ -73,24 +84,52 @@ func (r *run) close() {
 	}
 }
 
+// part finds what this shard has of the run.
+func (r *run) part() {
+	o := &r.opts
+	r.local = *o
+	of, at := o.Shard.Of, o.Shard.Index-1
+	if of == 1 {
+		return
+	}
+	// Active, idle and slow connections are each shared out, so that all shards have some.
+	idle := o.Conns - o.Active - o.Slow
+	l := &r.local
+	l.Active, l.Slow = share(o.Active, at, of), share(o.Slow, at, of)
+	l.Conns = l.Active + l.Slow + share(idle, at, of)
+	for before := range at {
+		r.first += share(o.Active, before, of) + share(o.Slow, before, of) + share(idle, before, of)
+	}
+	l.Rate = o.Rate * float64(l.Active) / float64(o.Active)
+	l.Connecting = max(1, share(o.Connecting, at, of))
+	if o.ConnectRate > 0 {
+		l.ConnectRate = max(1, share(o.ConnectRate, at, of))
+	}
+}
+
 // prepare makes the workers, each with its part of connections and rate.
 func (r *run) prepare() error {
-	o := &r.opts
+	o := &r.local
 	r.connected, r.traffic = make(chan struct{}, o.Threads), make(chan struct{})
 	r.segments = make(chan *segment, 64*o.Threads)
 	r.gathered = make(map[int][]*segment)
 	r.waited = make([]int64, o.Threads)
-	r.total = *newSegment(o.open())
-	first := 0
+	r.kinds = o.kinds()
+	r.total = *newSegment(r.kinds)
+	r.shared = newShared(o)
+	first := r.first
 	for i := range o.Threads {
-		w, err := newWorker(r.ctx, o, r.remote, o.Conns)
+		w, err := newWorker(r.ctx, o)
 		if err != nil {
 			return err
 		}
 		r.workers = append(r.workers, w)
-		n := share(o.Conns, i, o.Threads)
-		w.number, w.segments = i, r.segments
-		w.random = rand.New(rand.NewPCG(o.Seed, uint64(i)))
+		w.remotes, w.sources, w.total = r.remotes, r.sources, r.opts.Conns
+		active, slow := share(o.Active, i, o.Threads), share(o.Slow, i, o.Threads)
+		idle := share(o.Conns-o.Active-o.Slow, i, o.Threads)
+		n := active + idle + slow
+		w.number, w.segments, w.shared = i, r.segments, r.shared
+		w.random = rand.New(rand.NewPCG(o.Seed, uint64(o.Shard.Index-1)<<32|uint64(i)))
 		w.conns = make([]conn, n)
 		ring := 1
 		for ring < o.Depth*o.Batch {
@@ -98,7 +137,15 @@ func (r *run) prepare() error {
 		}
 		rings := make([]message, n*ring)
 		for j := range w.conns {
-			w.conns[j] = conn{fd: -1, id: uint32(first + j), ring: rings[j*ring : (j+1)*ring : (j+1)*ring]}
+			c := &w.conns[j]
+			*c = conn{fd: -1, id: uint32(first + j), ring: rings[j*ring : (j+1)*ring : (j+1)*ring]}
+			switch {
+			case j >= active+idle:
+				c.role = roleSlow
+			case j >= active:
+				c.role = roleIdle
+			}
+			w.equip(c)
 		}
 		first += n
 		w.connecting.most = max(1, share(o.Connecting, i, o.Threads))
@@ -109,9 +156,15 @@ func (r *run) prepare() error {
 		if o.ConnectRate > 0 {
 			w.connecting.gap = int64(1e9 * float64(o.Conns) / (float64(o.ConnectRate) * float64(n)))
 		}
-		if o.open() {
-			rate := o.Rate * float64(n) / float64(o.Conns)
-			w.plan = newPlan(o.Pace, rate, n, float64(i)/float64(o.Threads), w.random)
+		if w.open {
+			rate := o.Rate * float64(active) / float64(o.Active)
+			phase := (float64(o.Shard.Index-1) + float64(i)/float64(o.Threads)) / float64(o.Shard.Of)
+			w.plans = append(w.plans, newPlan(o.Pace, rate, active, phase, w.random))
+		}
+		if o.Heartbeat > 0 && idle > 0 {
+			beats := newPlan(PaceUniform, float64(idle)/o.Heartbeat.Seconds(), idle, 0, w.random)
+			beats.first, beats.kind = active, kindHeartbeat
+			w.plans = append(w.plans, beats)
 		}
 	}
 	return nil
@@ -160,7 +213,9 @@ func (r *run) measure() (*result.Run, error) {
 	if err := r.phase(PhaseIdle, 0); err != nil {
 		return nil, err
 	}
-	r.planTimeline()
+	if err := r.planTimeline(); err != nil {
+		return nil, err
+	}
 	r.result.Begin = r.beginTime
 	close(r.traffic)
 	if err := r.follow(); err != nil {
@@ -171,7 +226,7 @@ func (r *run) measure() (*result.Run, error) {
 
 // run is the life of a worker, on a goroutine of its own.
 func (w *worker) run(r *run) error {
-	w.seg = newSegment(w.open)
+	w.seg = newSegment(w.kinds)
 	if err := w.makeConns(); err != nil {
 		return err
 	}
@@ -207,10 +262,20 @@ func (r *run) sleep(until time.Time) error {
 const lead = 5 * time.Millisecond
 
 // planTimeline cuts the warm-up and each window into seconds. The warm-up ends with a whole one, a window begins with one.
-func (r *run) planTimeline() {
+func (r *run) planTimeline() error {
 	o := &r.opts
+	start := time.Now().Add(lead)
+	if o.Begin != nil {
+		var err error
+		if start, err = o.Begin(r.ctx); err != nil {
+			return err
+		}
+		if late := time.Since(start); late > 0 {
+			return fmt.Errorf("start-at: traffic was to begin %v before all connections were made and had settled", late.Round(time.Millisecond))
+		}
+	}
 	now := sys.Host.Nanotime()
-	at := now + int64(lead)
+	at := now + int64(time.Until(start))
 	r.begin = at + int64(o.Warmup)
 	r.beginTime = time.Now().Add(time.Duration(r.begin - now))
 	add := func(end int64, window int) {
@@ -229,6 +294,7 @@ func (r *run) planTimeline() {
 			add(min(end, at+int64(time.Second)), window)
 		}
 	}
+	return nil
 }
 
 // follow gathers what the workers see, until they have ended.
@@ -302,6 +368,7 @@ func (r *run) phases() []timedPhase {
 			if window == 0 {
 				user, system, _ := usage()
 				g.CPUUser, g.CPUSystem = -user, -system
+				r.steal = result.WatchSteal()
 			}
 			return r.phase(PhaseWindow, window)
 		}})
@@ -313,32 +380,14 @@ func (r *run) phases() []timedPhase {
 	}})
 }
 
-func resolve(ctx context.Context, network, address string) (net.Addr, error) {
-	if network == "unix" {
-		return net.ResolveUnixAddr(network, address)
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	number, err := net.DefaultResolver.LookupPort(ctx, network, port)
-	if err != nil {
-		return nil, err
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	ip := ips[0].Unmap()
-	return &net.TCPAddr{IP: ip.AsSlice(), Port: number, Zone: ip.Zone()}, nil
-}
-
 // spareDescriptors are what a process has open besides its connections and what each thread needs: standard files, libraries.
 const spareDescriptors = 28
 
 // CheckDescriptors reports whether this process may have as many descriptors as o needs. Run does so, too.
 func (o Options) CheckDescriptors() error {
-	o = o.withDefaults()
+	r := run{opts: o.withDefaults()}
+	r.part()
+	o = r.local
 	need := uint64(o.Conns + 4*o.Threads + spareDescriptors)
 	if limit, limited := descriptorLimit(); limited && need > limit {
 		return fmt.Errorf("conns: %d connections need %d file descriptors, but only %d are allowed (raise it: ulimit -n %d)", o.Conns, need, limit, need)
@@ -346,12 +395,19 @@ func (o Options) CheckDescriptors() error {
 	return nil
 }
 
+// defaultID is a random one, for a run that has no shards.
+func defaultID() string { return fmt.Sprintf("%016x", rand.Uint64()) }
+
 // name says what is run, for people.
 func (o *Options) name() string {
-	text := fmt.Sprintf("%s, %d connections, %v B", o.Workload, o.Conns, o.Size)
-	if o.Conns == 1 {
-		text = fmt.Sprintf("%s, 1 connection, %v B", o.Workload, o.Size)
+	what, conns := o.Workload, "connections"
+	if o.Protocol != "" {
+		what = o.Protocol
 	}
+	if o.Conns == 1 {
+		conns = "connection"
+	}
+	text := fmt.Sprintf("%s, %d %s, %v B", what, o.Conns, conns, o.Size)
 	if o.Batch > 1 {
 		text += fmt.Sprintf(", %d messages a batch", o.Batch)
 	}
@@ -376,16 +432,21 @@ func (r *run) newResult(connect time.Duration) *result.Run {
 	}
 	run := &result.Run{
 		SchemaVersion: result.SchemaVersion,
-		ID:            fmt.Sprintf("%016x", rand.Uint64()),
+		ID:            o.ID,
 		Name:          o.name(),
 		Config:        config,
 		ConfigHash:    hash,
-		Shard:         result.Shard{Index: 1, Of: 1},
+		Shard:         o.Shard,
+		Machine:       result.Describe(),
 		Tags:          o.Tags,
-		Target:        o.Rate,
-		Connect:       result.Connect{Wanted: o.Conns, Seconds: connect.Seconds(), Latency: result.NewHistogram()},
+		Target:        r.local.Rate,
+		Connect:       result.Connect{Wanted: r.local.Conns, Seconds: connect.Seconds(), Latency: result.NewHistogram()},
 		Generator:     result.Generator{Threads: o.Threads},
 	}
+	if run.ID == "" {
+		run.ID = defaultID()
+	}
+	run.Machine.Network = result.NetworkTo(r.remotes[0])
 	for _, w := range r.workers {
 		p := &w.connecting
 		run.Connect.Made += p.made

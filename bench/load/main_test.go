@@ -45,13 +45,15 @@ const patience = 20 * time.Second
 func quick(addr net.Addr) load.Options {
 	return load.Options{
 		Addr: addr.String(), Network: addr.Network(), Conns: 5, FailFast: true,
-		Warmup: 20 * time.Millisecond, Window: 100 * time.Millisecond, Drain: patience,
+		Warmup: 20 * time.Millisecond, Window: 300 * time.Millisecond, Drain: patience,
 		MaxLate: -1, MinAchieved: -1, MaxBusy: -1,
 	}
 }
 
-func startServer(t *testing.T, proto string) net.Addr {
-	srv, err := server.Listen(server.Options{Engine: server.EngineNet, Proto: proto, Addr: "127.0.0.1:0"})
+func startServer(t *testing.T, proto string) net.Addr { return startEngine(t, server.EngineNet, proto) }
+
+func startEngine(t *testing.T, engine, proto string) net.Addr {
+	srv, err := server.Listen(server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"})
 	require.NoError(t, err)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()

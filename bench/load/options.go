@@ -1,10 +1,10 @@
 package load
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +15,17 @@ import (
 // Workloads: what the connections do.
 const (
 	WorkloadEcho = "echo" // every byte that is sent has to come back
+	// WorkloadSink only sends: an operation has ended when the kernel has taken it. At the end the sending side is shut down. A server that then says
+	// how much it has received, as strand's own does, has that checked: 8 bytes for how many, 4 for their CRC-32C, big endian.
+	WorkloadSink = "sink"
+	// WorkloadPush only receives, what strand's own server sends it as asked for. Latency is between two processes of one machine: from when the server
+	// had planned to send.
+	WorkloadPush = "push"
+	// WorkloadBroadcast sends to a server that is to send it on to every connection, that of the sender included. Only Active connections send, 1 if
+	// that is 0. An operation has ended when its sender has it back; what each of the others takes is apart, as "delivery".
+	WorkloadBroadcast = "broadcast"
+	// WorkloadChurn connects, has one batch echoed and closes, again and again. An operation is all of it.
+	WorkloadChurn = "churn"
 )
 
 // Framings: where a message ends.
@@ -35,11 +46,14 @@ const (
 
 // Options describe one run. Only Addr must be set. Sizes are in bytes.
 type Options struct {
-	Addr     string // of the server: HOST:PORT, or the path of a unix socket
+	Addr     string // of the server: HOST:PORT, or the path of a unix socket; several ports, as in HOST:7000-7003,7010, are taken in turn
 	Network  string // "tcp" or "unix"; empty means tcp
 	Conns    int    // connections; 0 means 1
 	Threads  int    // event loops that drive them, each on a thread of its own; 0 means 1
 	Workload string // one of the Workload constants; empty means echo
+
+	Protocol string // one of the Protocol constants, instead of an echo; empty means none
+	Path     string // for protocols over HTTP; empty means /
 
 	Framing string // one of the Framing constants; empty means raw
 	Size    Sizes  // of messages, their framing included; the zero value means 64
@@ -48,9 +62,20 @@ type Options struct {
 	// more waits, and its time counts from when it was planned.
 	Depth int
 
+	Active    int           // connections that are at work; 0 means all, but for Slow ones. The others are idle.
+	Heartbeat time.Duration // idle connections have a message echoed at this distance; 0 means never
+	// Slow is how many of the connections send as much as their sockets take, but read only SlowRate bytes a second, until the drain. They are no part of
+	// any figure: a server must bear them. At the end everything that they have sent must come back. Only with WorkloadEcho and raw framing.
+	Slow     int
+	SlowRate int
+
 	Pace string  // one of the Pace constants; empty means closed, or constant if there is a Rate
 	Rate float64 // planned operations a second, over all connections; only for an open loop
 	Seed uint64  // of what is random: the same seed plans the same run
+
+	// Sources are addresses, and prefixes such as 127.0.2.0/28 whose addresses are meant, that connections come from in turn. If there is none, the kernel
+	// chooses; but to a server on 127.0.0.0/8 and with more connections than there are ports for, several of that net are used.
+	Sources []string
 
 	ConnectRate int           // connections begun a second; 0 means as fast as they are made
 	Connecting  int           // connections being made at the same time, at most; 0 means 64
@@ -72,6 +97,13 @@ type Options struct {
 	MaxBusy     float64       // share of the time that a thread may have something to do; 0 means 0.95, or no bound in a closed loop
 
 	Tags map[string]string // for the result
+
+	// Shard is which part of the run this process is: it has its share of connections, rate and sources. The zero value is all of it. Shards of one run have
+	// the same ID, and options that are otherwise the same.
+	Shard result.Shard `json:"-"`
+	ID    string       `json:"-"` // of the run, for the result; empty means a random one
+	// Begin is asked, when the connections are made and have settled, for the time at which traffic is to begin; nil means now.
+	Begin func(context.Context) (time.Time, error) `json:"-"`
 
 	// OnPhase is told, on the goroutine of Run, that a phase begins. It should not take long: traffic does not wait for it.
 	OnPhase func(Phase) error `json:"-"`
@@ -126,8 +158,16 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.Network, "tcp")
 	orDefault(&o.Conns, 1)
 	orDefault(&o.Threads, 1)
+	orDefault(&o.Shard, result.Shard{Index: 1, Of: 1})
 	orDefault(&o.Workload, WorkloadEcho)
+	if o.Workload == WorkloadPush || o.Workload == WorkloadBroadcast {
+		orDefault(&o.Framing, FramingLength)
+	}
 	orDefault(&o.Framing, FramingRaw)
+	if o.Workload == WorkloadBroadcast {
+		orDefault(&o.Active, 1)
+	}
+	orDefault(&o.Active, o.Conns-o.Slow)
 	o.Size = o.Size.atLeast(leastSize(o.Framing))
 	orDefault(&o.Batch, 1)
 	if o.Rate != 0 {
@@ -177,17 +217,74 @@ func (o *Options) validateWhat() error {
 		return errors.New("addr: none")
 	case o.Network != "tcp" && o.Network != "unix":
 		return fmt.Errorf("network: unknown network %q (there are: tcp, unix)", o.Network)
-	case o.Network == "tcp" && !hasPort(o.Addr):
-		_, _, err := net.SplitHostPort(o.Addr)
-		return fmt.Errorf("addr: %w", err)
 	case o.Conns < 1:
 		return fmt.Errorf("conns: %d is less than 1", o.Conns)
 	case o.Threads < 1 || o.Threads > maxThreads:
 		return fmt.Errorf("threads: %d is not between 1 and %d", o.Threads, maxThreads)
-	case o.Threads > o.Conns:
-		return fmt.Errorf("threads: %d are more than there are connections (%d)", o.Threads, o.Conns)
+	case o.Shard.Of < 1 || o.Shard.Index < 1 || o.Shard.Index > o.Shard.Of:
+		return fmt.Errorf("shard: %d of %d does not exist", o.Shard.Index, o.Shard.Of)
+	case o.Threads > o.Conns/o.Shard.Of:
+		return fmt.Errorf("threads: %d are more than there are connections (%d)", o.Threads, o.Conns/o.Shard.Of)
+	case o.Shard.Of > 1 && o.Workload == WorkloadBroadcast:
+		return errors.New("shard: workload broadcast must know all of its senders")
 	}
-	return oneOf("workload", o.Workload, WorkloadEcho)
+	if o.Network == "tcp" {
+		if _, _, err := splitPorts(o.Addr); err != nil {
+			return fmt.Errorf("addr: %w", err)
+		}
+	} else if len(o.Sources) > 0 {
+		return errors.New("source: a unix socket has none")
+	}
+	if _, err := parseSources(o.Sources); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if err := oneOf("workload", o.Workload, WorkloadEcho, WorkloadSink, WorkloadPush, WorkloadBroadcast, WorkloadChurn); err != nil {
+		return err
+	}
+	switch {
+	case o.Protocol == "" && o.Path != "":
+		return errors.New("path: only a protocol over HTTP has one")
+	case o.Protocol == "":
+	case o.Workload != WorkloadEcho:
+		return fmt.Errorf("protocol: workload %s has none", o.Workload)
+	case o.Slow > 0:
+		return errors.New("slow: a protocol has no slow readers")
+	case o.Framing != FramingRaw:
+		return errors.New("framing: a protocol has its own")
+	case strings.ContainsAny(o.Path, " \r\n") || o.Path != "" && o.Path[0] != '/':
+		return fmt.Errorf("path: %q is none", o.Path)
+	default:
+		if _, fixed := o.Size.fixed(); !fixed {
+			return fmt.Errorf("size: all messages of protocol %s have the same", o.Protocol)
+		}
+		if err := oneOf("protocol", o.Protocol, protocols()...); err != nil {
+			return err
+		}
+	}
+	return o.validateRoles()
+}
+
+// validateRoles checks what only some connections do.
+func (o *Options) validateRoles() error {
+	switch {
+	case o.Active < 1 || o.Active > o.Conns:
+		return fmt.Errorf("active: %d of %d connections", o.Active, o.Conns)
+	case o.Slow < 0 || o.Slow > o.Conns-o.Active:
+		return fmt.Errorf("slow: %d of %d connections, of which %d are active", o.Slow, o.Conns, o.Active)
+	case o.Slow > 0 && (o.Workload != WorkloadEcho || o.Framing != FramingRaw):
+		return errors.New("slow: only workload echo with framing raw has slow readers")
+	case o.SlowRate < 0:
+		return fmt.Errorf("slow-rate: %d is negative", o.SlowRate)
+	case o.Heartbeat < 0:
+		return fmt.Errorf("heartbeat: %v is negative", o.Heartbeat)
+	case o.Heartbeat > 0 && o.Workload != WorkloadEcho:
+		return fmt.Errorf("heartbeat: workload %s has none", o.Workload)
+	case o.Active/o.Shard.Of < o.Threads:
+		return fmt.Errorf("threads: %d are more than there are active connections (%d)", o.Threads, o.Active/o.Shard.Of)
+	case o.Workload == WorkloadPush && o.Active < o.Conns:
+		return errors.New("active: every connection of workload push receives")
+	}
+	return nil
 }
 
 func (o *Options) validateMessages() error {
@@ -195,9 +292,17 @@ func (o *Options) validateMessages() error {
 		return err
 	}
 	least := leastSize(o.Framing)
+	if o.Workload == WorkloadPush || o.Workload == WorkloadBroadcast {
+		if o.Framing != FramingLength {
+			return fmt.Errorf("framing: workload %s needs framing length", o.Workload)
+		}
+		least = lengthHeader + stampSize // who sent it, and when
+	}
 	switch {
+	case o.Workload == WorkloadChurn && o.Depth > 1:
+		return fmt.Errorf("depth: a connection of workload churn has one operation at a time")
 	case o.Size.smallest() < least:
-		return fmt.Errorf("size: %d is less than the %d bytes that a message has at least with framing %s", o.Size.smallest(), least, o.Framing)
+		return fmt.Errorf("size: %d is less than the %d bytes that a message has at least with framing %s and workload %s", o.Size.smallest(), least, o.Framing, o.Workload)
 	case o.Batch < 1:
 		return fmt.Errorf("batch: %d is less than 1", o.Batch)
 	case o.Depth < 1:
@@ -254,11 +359,6 @@ func leastSize(framing string) int {
 		return 2
 	}
 	return 1
-}
-
-func hasPort(addr string) bool {
-	_, _, err := net.SplitHostPort(addr)
-	return err == nil
 }
 
 func oneOf(field, value string, known ...string) error {

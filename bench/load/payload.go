@@ -34,6 +34,8 @@ type message struct {
 	body           int // where its body begins in the pattern
 	head           [maxHead]byte
 	headLen        uint8
+	fixed          []byte // all of it, if a protocol says what it is
+	kind           uint8  // of its operation
 	newline        bool
 	last           bool // of its operation
 }
@@ -115,6 +117,9 @@ func (p *payload) write(m *message, conn, seq uint32, known *bodyOf) {
 
 // fill copies into dst what stands in m from offset on, and returns how much that was.
 func (p *payload) fill(dst []byte, m *message, offset int) int {
+	if m.fixed != nil {
+		return copy(dst, m.fixed[offset:])
+	}
 	n := 0
 	if offset < int(m.headLen) {
 		n = copy(dst, m.head[offset:m.headLen])

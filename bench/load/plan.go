@@ -16,7 +16,9 @@ type plan struct {
 
 	count int64 // of the operation at hand
 	at    int64 // when it is to begin
-	conn  int   // where
+	conn  int   // where, from first on
+	first int
+	kind  uint8 // of what begins
 
 	since  float64     // poisson: when it is to begin, from begin
 	phases []planPhase // uniform: one round, in the order of their times

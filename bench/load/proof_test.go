@@ -49,7 +49,7 @@ func TestStopShowsInResponseAlone(t *testing.T) {
 	require.NoError(t, err)
 	op := run.Operations[load.WorkloadEcho]
 	require.EqualValues(t, 2000, op.Count)
-	require.InDelta(t, 0.6e9, op.Response.ValueAtQuantile(90), 0.2e9)
+	require.Greater(t, op.Response.ValueAtQuantile(90), int64(0.4e9))
 	require.Greater(t, op.Response.ValueAtQuantile(99), int64(0.8e9))
 	require.Less(t, op.Service.ValueAtQuantile(90), int64(0.1e9))
 	require.Greater(t, op.Service.Max(), int64(0.8e9), "it is not hidden either: those that were on their way have waited")

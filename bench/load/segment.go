@@ -8,12 +8,12 @@ type segment struct {
 	index  int   // of the cut that ends it
 	from   int64 // operations that were planned before are not in the histograms
 
-	response, service, lags, late *result.Histogram // the last three only in an open loop
+	kinds []kindTimes       // of operations, as Options.kinds has them
+	late  *result.Histogram // of the generator itself, behind its plans
 
-	operations, messages int64
-	censored             int64
+	operations, messages int64 // operations of the first kind, and messages of all
 	bytesOut, bytesIn    int64
-	arrived              int64 // taken from the plan
+	arrived              int64 // taken from the plans
 	waited               int64 // ns that the worker had nothing to do
 	elapsed              int64 // ns
 	conns, inFlight      int   // at its end
@@ -22,45 +22,60 @@ type segment struct {
 	faults               []string
 }
 
+// kindTimes is what operations of one kind took.
+type kindTimes struct {
+	response, service, lag *result.Histogram // the last two only of those that are planned
+	censored               int64
+}
+
 // maxFaults is how many faults are told in words.
 const maxFaults = 10
 
-func newSegment(open bool) *segment {
-	s := &segment{response: result.NewHistogram()}
-	if open {
-		s.service, s.lags, s.late = result.NewHistogram(), result.NewHistogram(), result.NewHistogram()
+func newSegment(kinds []kind) *segment {
+	s := &segment{kinds: make([]kindTimes, len(kinds)), late: result.NewHistogram()}
+	for i, k := range kinds {
+		s.kinds[i].response = result.NewHistogram()
+		if k.planned {
+			s.kinds[i].service, s.kinds[i].lag = result.NewHistogram(), result.NewHistogram()
+		}
 	}
 	return s
 }
 
 // reset makes s like new, but for the memory of its histograms.
 func (s *segment) reset() {
-	for _, h := range []*result.Histogram{s.response, s.service, s.lags, s.late} {
-		if h != nil {
-			h.Reset()
+	for i := range s.kinds {
+		k := &s.kinds[i]
+		k.censored = 0
+		k.response.Reset()
+		if k.service != nil {
+			k.service.Reset()
+			k.lag.Reset()
 		}
 	}
-	*s = segment{response: s.response, service: s.service, lags: s.lags, late: s.late}
+	s.late.Reset()
+	*s = segment{kinds: s.kinds, late: s.late}
 }
 
 // done counts the times of an operation that has ended.
-func (s *segment) done(now, planned, begun int64) {
+func (s *segment) done(kind uint8, now, planned, begun int64) {
 	if planned < s.from {
 		return
 	}
-	s.response.Record(now - planned)
-	if s.service != nil {
-		s.service.Record(now - begun)
+	k := &s.kinds[kind]
+	k.response.Record(now - planned)
+	if k.service != nil {
+		k.service.Record(now - begun)
 	}
 }
 
-func (s *segment) lag(lag, planned int64) {
-	if planned >= s.from {
-		s.lags.Record(lag)
+func (s *segment) begun(kind uint8, now, planned int64) {
+	if k := &s.kinds[kind]; k.lag != nil && planned >= s.from {
+		k.lag.Record(now - planned)
 	}
 }
 
-// arrive counts an operation that the plan has had for planned, and that is taken up now.
+// arrive counts an operation that a plan has had for planned, and that is taken up now.
 func (s *segment) arrive(now, planned int64) {
 	s.arrived++
 	if planned >= s.from {

@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"unsafe"
@@ -12,8 +13,8 @@ import (
 	"github.com/strand-net/strand/poller"
 )
 
-// openSocket makes a non-blocking, close-on-exec stream socket that can connect to remote.
-func openSocket(remote net.Addr) (int, error) {
+// openSocket makes a non-blocking, close-on-exec stream socket that can connect to remote, and comes from source unless that is the zero Addr.
+func openSocket(remote net.Addr, source netip.Addr) (int, error) {
 	family := unix.AF_UNIX
 	if addr, ok := remote.(*net.TCPAddr); ok {
 		family = unix.AF_INET6
@@ -32,7 +33,30 @@ func openSocket(remote net.Addr) (int, error) {
 		unix.Close(fd)
 		return -1, os.NewSyscallError("setsockopt", err)
 	}
+	if err := bindSocket(fd, source); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
 	return fd, nil
+}
+
+// bindSocket binds to source, and leaves the port to connect(2): that finds one which is free for this destination, of which there are more
+// than of ports that are free for all (IP_BIND_ADDRESS_NO_PORT, ip(7)).
+func bindSocket(fd int, source netip.Addr) error {
+	if !source.IsValid() {
+		return nil
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	local, err := sockaddr(&net.TCPAddr{IP: source.AsSlice(), Zone: source.Zone()})
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, local); err != nil {
+		return fmt.Errorf("bind to %v: %w", source, os.NewSyscallError("bind", err))
+	}
+	return nil
 }
 
 // connectSocket begins to connect: EINPROGRESS is the usual answer of TCP, and Writable the end of it (connect(2)).

@@ -4,6 +4,7 @@ package load
 
 import (
 	"net"
+	"net/netip"
 	"syscall"
 
 	"github.com/strand-net/strand/poller"
@@ -11,11 +12,11 @@ import (
 
 // There is no poller for this operating system yet, so Run fails before any of these is reached.
 
-func openSocket(net.Addr) (int, error)          { return -1, syscall.ENOSYS }
-func connectSocket(int, net.Addr) syscall.Errno { return syscall.ENOSYS }
-func socketError(int) syscall.Errno             { return syscall.ENOSYS }
-func machineClock() int64                       { return 0 }
-func usage() (user, system float64, rss int64)  { return 0, 0, 0 }
+func openSocket(net.Addr, netip.Addr) (int, error) { return -1, syscall.ENOSYS }
+func connectSocket(int, net.Addr) syscall.Errno    { return syscall.ENOSYS }
+func socketError(int) syscall.Errno                { return syscall.ENOSYS }
+func machineClock() int64                          { return 0 }
+func usage() (user, system float64, rss int64)     { return 0, 0, 0 }
 
 type alarm struct{}
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -15,30 +16,39 @@ import (
 // worker drives a part of the connections from one goroutine, with a poller of its own, so that measuring costs as little as a
 // single-threaded C program does. It meets the rest of the run only when it has been connected, and once for each segment.
 type worker struct {
-	opts   *Options
-	remote net.Addr
-	total  int // connections of the run
-	open   bool
-	ctx    context.Context
+	opts    *Options
+	remotes []net.Addr
+	sources []netip.Addr
+	total   int // connections of the run
+	work    work
+	open    bool
+	ctx     context.Context
 
 	kernel  sys.Kernel
 	poller  poller.Poller
 	alarm   alarm
 	events  []poller.Event
 	conns   []conn
-	plan    *plan // nil in a closed loop
+	plans   []*plan // of what does not begin when something else ends
 	payload payload
 	random  *rand.Rand
 	size    int    // of every message; 0 if they differ
 	in, out []byte // what arrives, and what is being sent
 
-	now       int64 // kernel time at the begin of this iteration, ns
-	checked   int64 // when all connections were last looked at
-	alarmAt   int64 // when the alarm rings
-	inFlight  int   // operations begun and not ended
-	queued    int   // operations planned, and waiting for room on their connection
-	openConns int
-	draining  bool // nothing is begun any more, but for what was planned before
+	now           int64 // kernel time at the begin of this iteration, ns
+	checked       int64 // when all connections were last looked at
+	alarmAt       int64 // when the alarm rings
+	inFlight      int   // operations begun and not ended
+	queued        int   // operations planned, and waiting for room on their connection
+	openConns     int
+	draining      bool    // nothing is begun any more, but for what was planned before
+	unfinished    int     // connections that are open until the server has said its last
+	again, again2 []*conn // that have more to send, and had to give way; and the memory of those before
+	kinds         []kind
+	leaving       []*conn // whose visit has ended
+	finishing     bool    // nothing more will be sent to sinks
+	silent        bool    // it sends no more
+	shared        *shared
 
 	number   int
 	seg      *segment
@@ -65,12 +75,11 @@ const (
 	instant = 2 * time.Microsecond
 )
 
-func newWorker(ctx context.Context, o *Options, remote net.Addr, total int) (*worker, error) {
+func newWorker(ctx context.Context, o *Options) (*worker, error) {
 	w := &worker{
 		opts:   o,
-		remote: remote,
-		total:  total,
-		open:   o.open(),
+		work:   workOf(o.Workload),
+		open:   o.open() && o.Workload != WorkloadPush,
 		ctx:    ctx,
 		kernel: sys.Host,
 		events: make([]poller.Event, 256),
@@ -78,7 +87,13 @@ func newWorker(ctx context.Context, o *Options, remote net.Addr, total int) (*wo
 		out:    make([]byte, bufferSize),
 		spare:  make(chan *segment, 2),
 	}
-	w.size, _ = fixedSize(o.Size)
+	w.kinds = o.kinds()
+	if o.Protocol != "" {
+		w.work = workProtocol
+	}
+	if size, fixed := o.Size.fixed(); fixed {
+		w.size = size
+	}
 	w.payload = payload{framing: o.Framing, pattern: newPattern(o.Size.largest(), o.Framing == FramingLine), zero: machineClock() - w.kernel.Nanotime()}
 	var err error
 	if w.poller, err = poller.New(w.kernel); err != nil {
@@ -89,13 +104,6 @@ func newWorker(ctx context.Context, o *Options, remote net.Addr, total int) (*wo
 		return nil, err
 	}
 	return w, nil
-}
-
-func fixedSize(s Sizes) (int, bool) {
-	if size, fixed := s.fixed(); fixed {
-		return size, true
-	}
-	return 0, false
 }
 
 func (w *worker) close() {
@@ -130,41 +138,26 @@ func (w *worker) wait(due int64) (int, error) {
 	return n, err
 }
 
-// traffic runs the plan along the timeline, from its begin to its last cut, and then waits for what is in flight.
+// traffic runs the plans along the timeline, from its begin to its last cut, and then waits for what is in flight.
 func (w *worker) traffic(timeline []cut, from int64) error {
-	begin := timeline[0].begin
-	if w.plan != nil {
-		w.plan.start(begin)
+	t := &traffic{timeline: timeline, from: from, begin: timeline[0].begin, end: timeline[len(timeline)-1].end}
+	t.deadline = t.end + int64(w.opts.Drain)
+	for _, p := range w.plans {
+		p.start(t.begin)
 	}
-	w.seg.from = 0
 	if timeline[0].window >= 0 {
 		w.seg.from = from
 	}
-	w.seg.elapsed, w.checked = begin, begin
+	w.seg.elapsed, w.checked = t.begin, t.begin
 	w.now = w.kernel.Nanotime()
-	at := 0
-	end := timeline[len(timeline)-1].end
-	deadline := end + int64(w.opts.Drain)
-	started := false
 	for {
-		due := min(w.checked+int64(checkPeriod), deadline)
-		if at < len(timeline) {
-			due = min(due, timeline[at].end)
-		}
-		if !started {
-			due = min(due, begin)
-		} else if w.plan != nil && w.plan.at < end {
-			due = min(due, w.plan.at)
-		}
-		n, err := w.wait(due)
+		n, err := w.wait(w.due(t))
 		if err != nil {
 			return err
 		}
-		for at < len(timeline) && w.now >= timeline[at].end {
-			at++
-			w.handOver(at, from, timeline)
+		if err := w.cutUp(t); err != nil {
+			return err
 		}
-		w.draining = at == len(timeline)
 		for _, event := range w.events[:n] {
 			if event.Token == alarmToken {
 				w.alarmAt = 0
@@ -174,46 +167,114 @@ func (w *worker) traffic(timeline []cut, from int64) error {
 				return err
 			}
 		}
-		if !started && w.now >= begin {
-			started = true
-			if err := w.startClosed(); err != nil {
-				return err
-			}
+		if err := w.proceed(t); err != nil {
+			return err
 		}
-		if started && w.plan != nil {
-			if err := w.followPlan(min(end, w.kernel.Nanotime()+1)); err != nil {
+		if w.draining && (w.idle(t.end) || w.now >= t.deadline) {
+			if err := w.censor(t.end); err != nil {
 				return err
 			}
-		}
-		if w.draining && (w.idle(end) || w.now >= deadline) {
-			if err := w.censor(end); err != nil {
-				return err
-			}
-			w.handOver(at, from, timeline)
+			w.handOver(t)
 			return nil
-		}
-		if w.now-w.checked >= int64(checkPeriod) {
-			w.checked = w.now
-			if err := w.look(); err != nil {
-				return err
-			}
 		}
 	}
 }
 
-// startClosed begins as many operations on each connection as may be in flight, unless there is a plan.
-func (w *worker) startClosed() error {
-	if w.open {
+// traffic is how far a worker has come.
+type traffic struct {
+	timeline             []cut
+	at                   int // the cut that ends this segment
+	from                 int64
+	begin, end, deadline int64
+	started              bool
+}
+
+// due is when something must be done whatever comes.
+func (w *worker) due(t *traffic) int64 {
+	if len(w.again) > 0 {
+		return w.now
+	}
+	due := min(w.checked+int64(checkPeriod), t.deadline)
+	if t.at < len(t.timeline) {
+		due = min(due, t.timeline[t.at].end)
+	}
+	if !t.started {
+		return min(due, t.begin)
+	}
+	for _, p := range w.plans {
+		if p.at < t.end {
+			due = min(due, p.at)
+		}
+	}
+	return due
+}
+
+// cutUp hands over the segments that have ended.
+func (w *worker) cutUp(t *traffic) error {
+	for t.at < len(t.timeline) && w.now >= t.timeline[t.at].end {
+		t.at++
+		w.handOver(t)
+	}
+	if w.draining || t.at < len(t.timeline) {
 		return nil
 	}
-	for i := range w.conns {
-		c := &w.conns[i]
+	w.draining = true
+	return w.beginDrain()
+}
+
+// proceed does what no event asks for.
+func (w *worker) proceed(t *traffic) error {
+	if !t.started {
+		if w.now < t.begin {
+			return nil
+		}
+		t.started = true
+		if err := w.start(); err != nil {
+			return err
+		}
+	}
+	if err := w.sendMore(); err != nil {
+		return err
+	}
+	if err := w.nextVisits(); err != nil {
+		return err
+	}
+	limit := min(t.end, w.kernel.Nanotime()+1)
+	if t.at < len(t.timeline) {
+		limit = min(limit, t.timeline[t.at].end) // what is planned for the next segment belongs there
+	}
+	for _, p := range w.plans {
+		if err := w.follow(p, limit); err != nil {
+			return err
+		}
+	}
+	if w.draining && w.work == workSink && !w.finishing && w.planned(t.end) == 0 {
+		w.finishing = true
+		for i := range w.conns {
+			if err := w.shutdown(&w.conns[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if w.now-w.checked < int64(checkPeriod) {
+		return nil
+	}
+	w.checked = w.now
+	return w.look()
+}
+
+// sendMore goes on with connections that had to give way to others.
+func (w *worker) sendMore() error {
+	if len(w.again) == 0 {
+		return nil
+	}
+	batch := w.again
+	w.again = w.again2[:0]
+	w.again2 = batch
+	for _, c := range batch {
+		c.again = false
 		if c.state != stateOpen {
 			continue
-		}
-		now := w.kernel.Nanotime()
-		for range w.opts.Depth {
-			w.begin(c, now, now)
 		}
 		if err := w.push(c); err != nil {
 			return err
@@ -222,46 +283,97 @@ func (w *worker) startClosed() error {
 	return nil
 }
 
-// idle reports whether everything that was planned before end has ended.
-func (w *worker) idle(end int64) bool {
-	return w.inFlight+w.queued == 0 && (w.plan == nil || w.plan.at >= end)
-}
-
-// planBatch is how much of the plan is taken up at a time: whoever is behind it must still see what comes back.
-const planBatch = 1024
-
-// followPlan takes up what was planned before limit.
-func (w *worker) followPlan(limit int64) error {
-	for range planBatch {
-		if w.plan.at >= limit {
-			return nil
+// start begins what does not wait for a plan.
+func (w *worker) start() error {
+	for i := range w.conns {
+		c := &w.conns[i]
+		if c.state != stateOpen {
+			continue
 		}
-		w.seg.arrive(w.kernel.Nanotime(), w.plan.at)
-		if err := w.arrive(&w.conns[w.plan.conn], w.plan.at); err != nil {
+		if c.role != roleSlow { // what came before is found now: it was an event of connecting
+			if err := w.dispatch(c, poller.Readable); err != nil {
+				return err
+			}
+			if c.state != stateOpen {
+				continue
+			}
+		}
+		var err error
+		switch {
+		case c.role == roleSlow:
+			err = w.pushSlow(c)
+		case w.work == workPush:
+			err = w.order(c)
+		case w.open || c.role != roleActive:
+		case w.work == workChurn:
+			err = w.visit(c, w.kernel.Nanotime())
+		default:
+			now := w.kernel.Nanotime()
+			for range w.opts.Depth {
+				w.begin(c, now, now)
+			}
+			err = w.push(c)
+		}
+		if err != nil {
 			return err
 		}
-		w.plan.advance()
 	}
 	return nil
 }
 
-// handOver gives away the segment that ended with the cut before at, and begins the next.
-func (w *worker) handOver(at int, from int64, timeline []cut) {
+// idle reports whether everything that was planned before end has ended.
+func (w *worker) idle(end int64) bool {
+	if w.inFlight+w.queued+w.unfinished > 0 {
+		return false
+	}
+	return w.planned(end) == 0 && (w.work != workBroadcast || w.delivered())
+}
+
+// planned is how many plans have something to be begun before end.
+func (w *worker) planned(end int64) (n int) {
+	for _, p := range w.plans {
+		if p.at < end {
+			n++
+		}
+	}
+	return n
+}
+
+// planBatch is how much of a plan is taken up at a time: whoever is behind it must still see what comes back.
+const planBatch = 1024
+
+// follow takes up what was planned before limit.
+func (w *worker) follow(p *plan, limit int64) error {
+	for range planBatch {
+		if p.at >= limit {
+			return nil
+		}
+		w.seg.arrive(w.kernel.Nanotime(), p.at)
+		if err := w.arrive(&w.conns[p.first+p.conn], p.at); err != nil {
+			return err
+		}
+		p.advance()
+	}
+	return nil
+}
+
+// handOver gives away the segment that has ended, and begins the next.
+func (w *worker) handOver(t *traffic) {
 	s := w.seg
-	s.worker, s.index = w.number, at-1
+	s.worker, s.index = w.number, t.at-1
 	if w.draining {
-		s.index = len(timeline)
+		s.index = len(t.timeline)
 	}
 	s.elapsed = w.now - s.elapsed
 	s.conns, s.inFlight = w.openConns, w.inFlight+w.queued
 	select {
 	case w.seg = <-w.spare:
 	default:
-		w.seg = newSegment(w.open)
+		w.seg = newSegment(w.kinds)
 	}
 	w.seg.elapsed = w.now
-	if at == len(timeline) || timeline[at].window >= 0 {
-		w.seg.from = from
+	if t.at == len(t.timeline) || t.timeline[t.at].window >= 0 {
+		w.seg.from = t.from
 	}
 	w.segments <- s
 	runtime.Gosched() // a phase may begin now
@@ -269,46 +381,65 @@ func (w *worker) handOver(at int, from int64, timeline []cut) {
 
 // censor counts what has had no answer when the drain is over, and what has not even been taken up.
 func (w *worker) censor(end int64) error {
-	for ; w.plan != nil && w.plan.at < end; w.plan.advance() {
-		w.seg.arrive(w.now, w.plan.at)
-		w.censorStart(w.plan.at)
+	for _, p := range w.plans {
+		for ; p.at < end; p.advance() {
+			w.seg.arrive(w.now, p.at)
+			w.censorStart(p.kind, p.at)
+		}
 	}
 	for i := range w.conns {
 		c := &w.conns[i]
-		if c.suspect != nil {
-			if err := w.accuse(c); err != nil {
-				return err
+		if w.work == workChurn && c.state == stateConnecting {
+			w.seg.done(kindMain, w.now, c.more.planned, c.more.began)
+			if c.more.planned >= w.seg.from {
+				w.seg.kinds[kindMain].censored++
 			}
 		}
 		for ; c.head != c.tail; c.head++ {
-			if m := &c.ring[c.head&uint32(len(c.ring)-1)]; m.last {
-				w.seg.done(w.now, m.planned, m.begun)
+			if m := c.slot(c.head); m.last {
+				w.seg.done(m.kind, w.now, m.planned, m.begun)
 				if m.planned >= w.seg.from {
-					w.seg.censored++
+					w.seg.kinds[m.kind].censored++
 				}
 			}
 		}
 		for c.waiting.len() > 0 {
-			w.censorStart(c.waiting.pop())
+			w.censorStart(c.kind(), c.waiting.pop())
+		}
+		var err error
+		switch {
+		case c.suspect != nil:
+			err = w.accuse(c)
+		case c.more != nil:
+			err = w.settle(c)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // censorStart counts an operation that has not begun.
-func (w *worker) censorStart(planned int64) {
+func (w *worker) censorStart(kind uint8, planned int64) {
 	if planned < w.seg.from {
 		return
 	}
-	w.seg.response.Record(w.now - planned)
-	w.seg.lags.Record(w.now - planned)
-	w.seg.censored++
+	k := &w.seg.kinds[kind]
+	k.response.Record(w.now - planned)
+	k.lag.Record(w.now - planned)
+	k.censored++
 }
 
 // look looks for an end from outside and for connections on which nothing has come back for too long.
 func (w *worker) look() error {
 	if w.ctx.Err() != nil {
 		return context.Cause(w.ctx)
+	}
+	if w.opts.Slow > 0 || w.work == workChurn {
+		if err := w.lookAround(); err != nil {
+			return err
+		}
 	}
 	if w.opts.Stall == 0 {
 		return nil
@@ -318,8 +449,7 @@ func (w *worker) look() error {
 		if c.state != stateOpen || c.head == c.tail || w.now-c.heard <= int64(w.opts.Stall) {
 			continue
 		}
-		m := &c.ring[c.head&uint32(len(c.ring)-1)]
-		err := fmt.Errorf("stalled: nothing came back for %v, %d of %d bytes of a message before that", w.opts.Stall, c.headAt, m.size)
+		err := fmt.Errorf("stalled: nothing came back for %v, %d of %d bytes of a message before that", w.opts.Stall, c.headAt, c.slot(c.head).size)
 		if err := w.fail(c, kindStalled, err); err != nil {
 			return err
 		}

@@ -96,7 +96,7 @@ Some CPU, 2 cores, linux 6.1, go1.26
 
                   count     min    mean     p50     p90     p99   p99.9  p99.99     max
 GET/x-1 response    301  20.0ms   12.0s  20.0ms  20.0ms  20.0ms   3601s   3601s     >1h
-GET/x-1 service     300  10.0ms  10.0ms  10.0ms  10.0ms  10.0ms  10.0ms  10.0ms  10.0ms
+GET/x-1 service     300  9.99ms  10.0ms  10.0ms  10.0ms  10.0ms  10.0ms  10.0ms  10.0ms
 echo response       100  1.00ms  1.08ms  1.00ms  1.00ms  1.00ms  9.00ms  9.00ms  9.00ms
 echo service        100   500µs   500µs   500µs   500µs   500µs   500µs   500µs   500µs
 connect               4  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms

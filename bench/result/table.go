@@ -124,7 +124,7 @@ func durationText(ns int64) string {
 		name string
 		one  time.Duration
 	}{{"s", time.Second}, {"ms", time.Millisecond}} {
-		if ns >= int64(u.one) {
+		if ns+ns/2000 >= int64(u.one) { // 999.9 µs are 1.00 ms
 			return fmt.Sprintf("%s%s", threeDigits(float64(ns)/float64(u.one)), u.name)
 		}
 	}

@@ -46,6 +46,12 @@ func listenCoserver(o Options) (Server, error) {
 		s.server.Handler, s.server.Framing = coLength, lengthFraming()
 	case ProtoBlock:
 		s.server.Handler = s.blocking.coEcho
+	case ProtoSink:
+		s.server.Handler = coStream(sink)
+	case ProtoPush:
+		s.server.Handler = coStream(push)
+	case ProtoBroadcast:
+		s.server.Handler, s.server.Framing = s.coBroadcast, lengthFraming()
 	}
 	switch o.Carrier {
 	case CarrierInline:

@@ -35,8 +35,11 @@ func listenLoop(o Options) (Server, error) {
 	}
 	s := &loopServer{engine: engine, original: o.Listener, over: make(chan struct{}), conns: make(map[*loop.Conn]struct{}), idle: make(chan struct{})}
 	s.handler = loopEcho{s}
-	if o.Proto == ProtoLine {
+	switch o.Proto {
+	case ProtoLine:
 		s.handler = loopLine{s}
+	case ProtoSink:
+		s.handler = loopSink{s}
 	}
 	if s.listener, err = s.listen(o); err != nil {
 		o.closeListener()
@@ -100,6 +103,10 @@ func pressure(c *loop.Conn, high bool) {
 		c.Resume()
 	}
 }
+
+type loopSink struct{ *loopServer }
+
+func (loopSink) OnData(*loop.Conn, []byte) {}
 
 // loopLine keeps the beginning of a line as the connection's value.
 type loopLine struct{ *loopServer }

@@ -44,6 +44,12 @@ func listenNet(o Options) (Server, error) {
 		s.handler = always(netLength)
 	case ProtoBlock:
 		s.handler = s.blocking.netHandler
+	case ProtoSink:
+		s.handler = always(func(conn net.Conn) { _ = sink(conn) })
+	case ProtoPush:
+		s.handler = always(func(conn net.Conn) { _ = push(conn) })
+	case ProtoBroadcast:
+		s.handler = always((&netHub{conns: make(map[net.Conn]struct{})}).serve)
 	}
 	s.idle.L = &s.mu
 	return s, nil

@@ -32,6 +32,12 @@ const (
 
 	// ProtoBlock is echo with handlers that block before they answer; not with engine loop.
 	ProtoBlock = "block"
+
+	// What strand load has workloads for. ProtoSink takes everything, and says at the end how much it was, but for engine loop.
+	ProtoSink = "sink"
+	ProtoPush = "push" // stamped messages, as the connection's first line asks for them; not with engine loop
+	// ProtoBroadcast sends each message, with its length before it as in ProtoLength, on to every connection; not with engine loop.
+	ProtoBroadcast = "broadcast"
 )
 
 // Names of the carriers of engine coserver.
@@ -104,7 +110,9 @@ var engines = map[string]func(Options) (Server, error){
 func Engines() []string { return []string{EngineNet, EngineCoserver, EngineLoop} }
 
 // Protos returns the names of the protocols.
-func Protos() []string { return []string{ProtoEcho, ProtoLine, ProtoLength, ProtoHTTP, ProtoBlock} }
+func Protos() []string {
+	return []string{ProtoEcho, ProtoLine, ProtoLength, ProtoHTTP, ProtoBlock, ProtoSink, ProtoPush, ProtoBroadcast}
+}
 
 // Listen validates o and binds. Connections are served once Serve runs.
 func Listen(o Options) (Server, error) {
@@ -126,7 +134,7 @@ func (o Options) Validate() error {
 		return fmt.Errorf("engine: unknown engine %q (there are: %s, %s, %s)", o.Engine, EngineNet, EngineCoserver, EngineLoop)
 	case !slices.Contains(Protos(), o.Proto):
 		return fmt.Errorf("proto: unknown protocol %q (there are: %s)", o.Proto, strings.Join(Protos(), ", "))
-	case (o.Proto == ProtoHTTP || o.Proto == ProtoLength) && o.Engine == EngineLoop:
+	case slices.Contains([]string{ProtoHTTP, ProtoLength, ProtoPush, ProtoBroadcast}, o.Proto) && o.Engine == EngineLoop:
 		return fmt.Errorf("proto: engine %s does not speak %s", o.Engine, o.Proto)
 	case o.Proto == ProtoBlock && o.Engine == EngineLoop:
 		return fmt.Errorf("proto: engine %s does not speak %s: its callbacks must not block", o.Engine, o.Proto)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,9 +19,10 @@ import (
 type benchCommand struct {
 	Engines  []string      `help:"Engines to compare; all that are built in by default. Ratios are to net, or else to the first." placeholder:"NAME,..."`
 	Conns    []int         `default:"1,100,1000" help:"Numbers of connections to run echo at. Pipelined lines run at 100, or the highest of these." placeholder:"N,..."`
-	Size     int           `default:"64" help:"Size of a message in bytes." placeholder:"BYTES"`
-	Pipeline int           `default:"16" help:"Messages of a batch in the pipelined scenario." placeholder:"N"`
-	Scenario string        `help:"Run only this scenario: echo, line, or length (messages after their length; not with engine loop, and only if asked for)." placeholder:"NAME"`
+	Size     []int         `default:"64" help:"Sizes of a message in bytes." placeholder:"BYTES,..."`
+	Pipeline []int         `default:"16" help:"Messages of a batch in the pipelined scenario." placeholder:"N,..."`
+	Depth    []int         `default:"1" help:"Messages in flight on a connection, for echo and sink." placeholder:"N,..."`
+	Scenario string        `help:"Run only this scenario: echo, line; or what runs only if asked for: length (messages after their length), churn (a connection for each message), sink (only to the server), push (only from it), broadcast (to all). Engine loop has no length, push and broadcast." placeholder:"NAME"`
 	Duration time.Duration `default:"1s" help:"Measured time of each run."`
 	Rounds   int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
 	Peers    string        `help:"Program that has further engines: bench/peers/peers, which make peers builds." placeholder:"PROGRAM"`
@@ -62,9 +64,12 @@ func (c *benchCommand) options() (bench.Options, error) {
 	if err != nil {
 		return bench.Options{}, err
 	}
+	if c.Scenario != "" && !slices.Contains(bench.Scenarios(), c.Scenario) {
+		return bench.Options{}, fmt.Errorf("scenario: unknown scenario %q (there are: %s)", c.Scenario, strings.Join(bench.Scenarios(), ", "))
+	}
 	if len(c.Engines) == 0 {
 		for _, engine := range server.Engines() {
-			if c.Scenario != server.ProtoLength || engine != server.EngineLoop {
+			if serverOptions(engine, c.protos()[0]).Validate() == nil {
 				c.Engines = append(c.Engines, engine)
 			}
 		}
@@ -74,13 +79,14 @@ func (c *benchCommand) options() (bench.Options, error) {
 		c.Duration, c.Rounds = 400*time.Millisecond, 1
 	}
 	o := bench.Options{
-		Engines:  c.Engines,
-		Conns:    c.Conns,
-		Size:     c.Size,
-		Pipeline: c.Pipeline,
-		Duration: c.Duration,
-		Rounds:   c.Rounds,
-		Scenario: c.Scenario,
+		Engines:   c.Engines,
+		Conns:     c.Conns,
+		Sizes:     c.Size,
+		Pipelines: c.Pipeline,
+		Depths:    c.Depth,
+		Duration:  c.Duration,
+		Rounds:    c.Rounds,
+		Scenario:  c.Scenario,
 	}
 	for _, engine := range c.Engines {
 		if slices.Contains(peers, engine) {
@@ -116,10 +122,10 @@ func (c *benchCommand) options() (bench.Options, error) {
 
 // protos are those that the servers have to speak.
 func (c *benchCommand) protos() []string {
-	if c.Scenario == server.ProtoLength {
-		return []string{server.ProtoLength}
+	if c.Scenario == "" {
+		return []string{server.ProtoEcho, server.ProtoLine}
 	}
-	return []string{server.ProtoEcho, server.ProtoLine}
+	return []string{bench.Proto(c.Scenario)}
 }
 
 func serverOptions(engine, proto string) server.Options {

@@ -18,15 +18,29 @@ import (
 )
 
 type loadCommand struct {
-	Addr string `arg:"" help:"Of the server: HOST:PORT, or unix:PATH."`
+	Addr string `arg:"" help:"Of the server: HOST:PORT, or unix:PATH. Several ports are taken in turn: HOST:7000-7003,7010."`
 
 	Conns    int    `default:"100" help:"Connections." placeholder:"N" group:"What:"`
 	Threads  int    `default:"1" help:"Event loops that drive them." placeholder:"N" group:"What:"`
-	Workload string `default:"echo" help:"What the connections do: echo (everything that is sent has to come back)." placeholder:"NAME" group:"What:"`
+	Workload string `default:"echo" help:"What the connections do: echo (everything that is sent has to come back), churn (the same, on a new connection each time), sink (only send), push (only receive), broadcast (what a connection sends comes to all). The last three are for strand serve --proto of the same name." placeholder:"NAME" group:"What:"`
+	Protocol string `help:"What they speak instead of an echo: resp-ping, resp-set, resp-get (Redis), http (GET by HTTP/1.1), websocket (an echo), mqtt-ping." placeholder:"NAME" group:"What:"`
+	Path     string `help:"For http and websocket; / by default." placeholder:"PATH" group:"What:"`
 	Framing  string `default:"raw" help:"Where a message ends: raw (nowhere that shows), length (4 bytes before it say how many follow), line." placeholder:"NAME" group:"What:"`
 	Size     string `default:"64" help:"Bytes of a message: 64, a range (64-1024), a list with weights (64:9,1024:1), or lognormal:MEDIAN,SIGMA[,LARGEST]." placeholder:"SIZES" group:"What:"`
 	Batch    int    `default:"1" help:"Messages of an operation, which are sent together." placeholder:"N" group:"What:"`
 	Depth    int    `help:"Operations in flight on a connection, at most; 1 by default, 64 with --pace max." placeholder:"N" group:"What:"`
+
+	Active    int           `help:"Connections that are at work; all by default, and 1 that sends with --workload broadcast. The others are idle." placeholder:"N" group:"What:"`
+	Heartbeat time.Duration `help:"Idle connections have a message echoed at this distance; never by default." group:"What:"`
+	Slow      int           `help:"Connections that send as much as they can, and do not read until the end." placeholder:"N" group:"What:"`
+	SlowRate  int           `help:"Bytes a second that they read." placeholder:"N" group:"What:"`
+	Source    []string      `help:"Addresses, or prefixes of them, that connections come from in turn." placeholder:"ADDR,..." group:"What:"`
+
+	Shards  int        `help:"Run so many processes, each with its share of the connections, and put their results together: one process may have only so many descriptors." placeholder:"N" group:"Shards:"`
+	Shard   shardValue `help:"Run this share of a run: INDEX/N, from 1. Needs --run-id and --start-at." placeholder:"I/N" group:"Shards:"`
+	RunID   string     `name:"run-id" help:"What all shards of a run have in common." placeholder:"ID" group:"Shards:"`
+	StartAt startValue `help:"When traffic begins, in RFC 3339 or seconds since 1970." placeholder:"TIME" group:"Shards:"`
+	Pipe    bool       `hidden:"" help:"Say on standard output when the connections are made, and read from standard input when traffic begins."`
 
 	Pace string  `help:"When operations begin: closed (when another has ended), max (the same, with many in flight), or as planned with --rate: constant, poisson, uniform (constant on each connection). Default: closed, or constant with --rate." placeholder:"NAME" group:"When:"`
 	Rate float64 `help:"Operations a second, over all connections." placeholder:"N" group:"When:"`
@@ -59,7 +73,10 @@ func (c *loadCommand) Run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	live := liveLine{terminal: isTerminal(os.Stderr)}
+	if c.Shards > 1 {
+		return c.runShards(ctx, conditions)
+	}
+	live := liveLine{terminal: isTerminal(os.Stderr), silent: c.Pipe}
 	log := histogramLog{path: c.HLog}
 	defer log.abort()
 	o.OnInterval = func(s load.Second) {
@@ -77,6 +94,12 @@ func (c *loadCommand) Run() error {
 		return err
 	}
 	run.Judge(conditions)
+	if err := log.commit(); err != nil {
+		return fmt.Errorf("hlog: %w", err)
+	}
+	if c.Pipe { // whoever has started this tells of all shards
+		return run.WriteFile(c.JSON)
+	}
 	if err := run.WriteTable(os.Stdout); err != nil {
 		return err
 	}
@@ -84,9 +107,6 @@ func (c *loadCommand) Run() error {
 		if err := run.WriteFile(c.JSON); err != nil {
 			return fmt.Errorf("json: %w", err)
 		}
-	}
-	if err := log.commit(); err != nil {
-		return fmt.Errorf("hlog: %w", err)
 	}
 	return outcome(run)
 }
@@ -109,17 +129,22 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 		return load.Options{}, nil, fmt.Errorf("size: %w", err)
 	}
 	o := load.Options{
-		Addr: c.Addr, Conns: c.Conns, Threads: c.Threads, Workload: c.Workload,
+		Addr: c.Addr, Conns: c.Conns, Threads: c.Threads, Workload: c.Workload, Protocol: c.Protocol, Path: c.Path,
 		Framing: c.Framing, Size: size, Batch: c.Batch, Depth: c.Depth,
 		Pace: c.Pace, Rate: c.Rate, Seed: c.Seed,
 		ConnectRate: c.ConnectRate, Connecting: c.Connecting, Settle: c.Settle, Warmup: c.Warmup, Window: c.Duration, Windows: c.Windows,
 		Drain: c.Drain, Stall: c.Stall, FailFast: c.FailFast,
+		Active: c.Active, Heartbeat: c.Heartbeat, Slow: c.Slow, SlowRate: c.SlowRate, Sources: c.Source,
+		Shard: result.Shard(c.Shard), ID: c.RunID,
 		MaxLate: c.MaxLate, MinAchieved: c.MinAchieved, MaxBusy: c.MaxBusy, Tags: c.Tag,
 	}
 	if path, ok := strings.CutPrefix(c.Addr, "unix:"); ok {
 		o.Network, o.Addr = "unix", path
 	}
 	if err := c.explicit(); err != nil {
+		return o, nil, err
+	}
+	if err := c.shardOptions(&o); err != nil {
 		return o, nil, err
 	}
 	if err := o.Validate(); err != nil {
@@ -208,11 +233,12 @@ func (l *histogramLog) abort() {
 // liveLine shows once a second how a run goes: on a terminal as one line that changes, elsewhere as plain lines.
 type liveLine struct {
 	terminal bool
+	silent   bool
 	shown    bool // a line is on the terminal, without its end
 }
 
 func (l *liveLine) show(s load.Second) {
-	if s.Interval.Seconds < 0.5 { // what is left of a phase
+	if l.silent || s.Interval.Seconds < 0.5 { // what is left of a phase
 		return
 	}
 	text := fmt.Sprintf("%5.1f s  %9.0f/s  p50 %v  p99 %v  max %v  %d connections, %d in flight", s.Interval.Begin, s.Rate, latency(s.P50), latency(s.P99), latency(s.Max), s.Conns, s.InFlight)

@@ -96,3 +96,27 @@ func TestLoadExitCodes(t *testing.T) {
 	require.Equal(t, 1, o.code)
 	require.Regexp(t, `^strand: load: connection \d of 5 to [0-9.:]+: connect: connection refused\n$`, o.stderr)
 }
+
+// Shards are processes that begin at the same time, and whose results become one.
+func TestLoadShards(t *testing.T) {
+	s := serve(t, nil)
+	dir := t.TempDir()
+	file, hlog := filepath.Join(dir, "result.json"), filepath.Join(dir, "log.hlog")
+	o := run(t, exec.Command(strand, loadArgs(s.addr, "--rate", "500", "--shards", "2", "--json", file, "--hlog="+hlog, "--slo", "errors==0")...))
+	require.Equal(t, 0, o.code, o.stderr)
+	r, err := result.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, 5, r.Connect.Made)
+	require.Equal(t, 2, r.Generator.Threads)
+	require.InDelta(t, 550, r.Operations["echo"].Count, 2)
+	require.Len(t, r.SLO, 1)
+	require.FileExists(t, hlog)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	o = run(t, exec.Command(strand, loadArgs(listener.Addr().String(), "--shards", "2")...))
+	require.Equal(t, 1, o.code)
+	require.Contains(t, o.stderr, "connect: connection refused")
+	require.Regexp(t, `strand: load: shard \d: connection \d of 5 to `, o.stderr)
+}

@@ -157,6 +157,9 @@ func TestBadUsage(t *testing.T) {
 		{"bench --size 0", []string{"bench: size: 0 is less than 1"}},
 		{"bench --rounds 0", []string{"bench: rounds: 0 is less than 1"}},
 		{"bench --scenario http", []string{`bench: scenario: unknown scenario "http"`}},
+		{"bench --scenario nonsense", []string{`bench: scenario: unknown scenario "nonsense"`}},
+		{"bench --scenario push --engines loop", []string{"bench: proto: engine loop does not speak push"}},
+		{"bench --depth 0", []string{"bench: depth: 0 is less than 1"}},
 		{"bench --json /nonexistent/result.json", []string{"bench: json: ", "/nonexistent/result.json", "no such file or directory"}},
 		{"load", []string{"<addr>"}},
 		{"load 127.0.0.1", []string{"load: addr: address 127.0.0.1: missing port"}},
@@ -167,6 +170,11 @@ func TestBadUsage(t *testing.T) {
 		{"load 127.0.0.1:1 --pace poisson", []string{"load: rate: pace poisson needs a rate"}},
 		{"load 127.0.0.1:1 --duration 0", []string{"load: duration: 0 is less than 1"}},
 		{"load 127.0.0.1:1 --workload play", []string{`load: workload: unknown workload "play"`}},
+		{"load 127.0.0.1:1 --shard 1/2", []string{"load: shard: it needs --run-id and --start-at"}},
+		{"load 127.0.0.1:1 --shard 3/2", []string{`"3/2" is no shard such as 1/4`}},
+		{"load 127.0.0.1:1 --shards=-2", []string{"load: shards: -2 is negative"}},
+		{"load 127.0.0.1:1 --conns 3 --shards 4", []string{"load: threads: 1 are more than there are connections"}},
+		{"load 127.0.0.1:1 --source here", []string{`load: source: "here" is no address`}},
 		{"load 127.0.0.1:1 --json /nonexistent/result.json", []string{"load: json: ", "/nonexistent/result.json"}},
 	} {
 		t.Run(c.args, func(t *testing.T) {
@@ -208,7 +216,7 @@ func serveArgs(args []string) []string {
 	return append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)
 }
 
-var listening = regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (?:echo|line|length|http|block)(?:, \d+ processes)?\)\n$`)
+var listening = regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (?:echo|line|length|http|block|sink|push|broadcast)(?:, \d+ processes)?\)\n$`)
 
 // startServing runs a command that is, or ends as, strand serve.
 func startServing(t *testing.T, stdin io.Reader, cmd *exec.Cmd) *serving {

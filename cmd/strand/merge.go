@@ -31,20 +31,25 @@ func (c *mergeCommand) Run() error {
 	for _, o := range conditions {
 		merged.Demand(o)
 	}
-	if c.HLog != "" {
-		if err := mergeLogs(c.HLog, logs, merged); err != nil {
-			return err
-		}
-	}
-	if c.JSON != "" {
-		if err := merged.WriteFile(c.JSON); err != nil {
-			return fmt.Errorf("json: %w", err)
-		}
-	}
-	if err := merged.WriteTable(os.Stdout); err != nil {
+	if err := writeMerged(merged, logs, c.HLog, c.JSON); err != nil {
 		return err
 	}
 	return verdict(merged)
+}
+
+// writeMerged writes what a merge is asked for: the log of histograms from those of the shards and the result, unless their paths are empty, and the table.
+func writeMerged(merged *result.Run, logs []string, hlog, json string) error {
+	if hlog != "" {
+		if err := mergeLogs(hlog, logs, merged); err != nil {
+			return err
+		}
+	}
+	if json != "" {
+		if err := merged.WriteFile(json); err != nil {
+			return fmt.Errorf("json: %w", err)
+		}
+	}
+	return merged.WriteTable(os.Stdout)
 }
 
 // check finds what is wrong before anything is read.

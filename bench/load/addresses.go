@@ -1,0 +1,145 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// maxSources bounds how many addresses of prefixes are used.
+const maxSources = 1 << 16
+
+// splitPorts takes HOST:PORTS apart. Ports are numbers and ranges, with commas between them, or one name of a service.
+func splitPorts(addr string) (host string, ports []string, err error) {
+	host, list, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", nil, err
+	}
+	for part := range strings.SplitSeq(list, ",") {
+		low, high, isRange := strings.Cut(part, "-")
+		from, err := strconv.ParseUint(low, 10, 16)
+		if !isRange || err != nil { // a name may have a hyphen, too
+			ports = append(ports, part)
+			continue
+		}
+		to, err := strconv.ParseUint(high, 10, 16)
+		if err != nil || to < from {
+			return "", nil, fmt.Errorf("address %s: %s is no range of ports", addr, part)
+		}
+		for port := from; port <= to; port++ {
+			ports = append(ports, strconv.FormatUint(port, 10))
+		}
+	}
+	return host, ports, nil
+}
+
+// resolve finds the addresses that connections go to in turn.
+func resolve(ctx context.Context, network, address string) ([]net.Addr, error) {
+	if network == "unix" {
+		addr, err := net.ResolveUnixAddr(network, address)
+		return []net.Addr{addr}, err
+	}
+	host, ports, err := splitPorts(address)
+	if err != nil {
+		return nil, err
+	}
+	var remotes []net.Addr
+	for _, port := range ports {
+		number, err := net.DefaultResolver.LookupPort(ctx, network, port)
+		if err != nil {
+			return nil, err
+		}
+		remotes = append(remotes, &net.TCPAddr{Port: number})
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	ip := ips[0].Unmap()
+	for _, remote := range remotes {
+		remote.(*net.TCPAddr).IP, remote.(*net.TCPAddr).Zone = ip.AsSlice(), ip.Zone()
+	}
+	return remotes, nil
+}
+
+// parseSources reads addresses and prefixes. The first and the last address of a prefix of IPv4 are those of the net and of all in it, so they
+// are left out, unless there are no others.
+func parseSources(texts []string) ([]netip.Addr, error) {
+	var all []netip.Addr
+	for _, text := range texts {
+		if !strings.Contains(text, "/") {
+			ip, err := netip.ParseAddr(text)
+			if err != nil {
+				return nil, fmt.Errorf("%q is no address", text)
+			}
+			all = append(all, ip)
+			continue
+		}
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no prefix", text)
+		}
+		ip := prefix.Masked().Addr()
+		ends := ip.Is4() && prefix.Bits() < 31
+		if ends {
+			ip = ip.Next()
+		}
+		for ; prefix.Contains(ip) && len(all) < maxSources; ip = ip.Next() {
+			if ends && !prefix.Contains(ip.Next()) {
+				break
+			}
+			all = append(all, ip)
+		}
+	}
+	for _, ip := range all {
+		if ip.Is4() != all[0].Is4() {
+			return nil, errors.New("addresses of IPv4 and IPv6 do not go together")
+		}
+	}
+	return all, nil
+}
+
+// portsOfSource is how many connections one source may have to one address: the usual range of ports has 28,232 (ip(7), ip_local_port_range), and some
+// are taken.
+const portsOfSource = 20000
+
+// sources are the addresses that connections of all shards come from in turn; none leaves it to the kernel.
+func sources(o *Options, remotes []net.Addr) ([]netip.Addr, error) {
+	all, err := parseSources(o.Sources)
+	if err != nil {
+		return nil, err
+	}
+	remote, ok := remotes[0].(*net.TCPAddr)
+	if !ok {
+		return nil, nil
+	}
+	is4 := remote.IP.To4() != nil
+	if len(all) > 0 {
+		if all[0].Is4() != is4 {
+			return nil, fmt.Errorf("%v cannot connect to %v", all[0], remote.IP)
+		}
+		return all, nil
+	}
+	if need := (o.Conns/len(remotes) + portsOfSource - 1) / portsOfSource; need > 1 && is4 && remote.IP.IsLoopback() {
+		ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		for range need {
+			all = append(all, ip)
+			ip = ip.Next()
+		}
+	}
+	return all, nil
+}
+
+// remoteOf and sourceOf say where connection c goes to and comes from. The source is the zero Addr if the kernel chooses it.
+func (w *worker) remoteOf(c *conn) net.Addr { return w.remotes[int(c.id)%len(w.remotes)] }
+
+func (w *worker) sourceOf(c *conn) netip.Addr {
+	if len(w.sources) == 0 {
+		return netip.Addr{}
+	}
+	return w.sources[int(c.id)/len(w.remotes)%len(w.sources)]
+}
