@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/strand-net/strand/bench/watch"
 )
 
 // startLimit is how long a server may take until it listens.
@@ -29,6 +31,11 @@ var listeningLine = regexp.MustCompile(`^listening on (\S+)`)
 // StartChild runs a program that prints "listening on ADDR" as its first line and that ends when its standard input
 // does, and waits for that line. Stop must be called, also when ctx is done.
 func StartChild(ctx context.Context, program string, args ...string) (*Child, error) {
+	return StartChildOn(ctx, nil, program, args...)
+}
+
+// StartChildOn is StartChild for a program that may use only some of the processors, if there are any in cpus.
+func StartChildOn(ctx context.Context, cpus watch.CPUs, program string, args ...string) (*Child, error) {
 	c := &Child{cmd: exec.Command(program, args...)}
 	c.cmd.Stderr = &c.stderr
 	// Never written to: it reads the end when this process is gone. Stop closes it.
@@ -39,7 +46,7 @@ func StartChild(ctx context.Context, program string, args ...string) (*Child, er
 	if err != nil {
 		return nil, err
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := cpus.Start(c.cmd); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("nothing listens after %v", startLimit))

@@ -25,6 +25,7 @@ type benchCommand struct {
 	Scenario string        `help:"Run only this scenario: echo, line; or what runs only if asked for: length (messages after their length), churn (a connection for each message), sink (only to the server), push (only from it), broadcast (to all), udp-echo (datagrams, --depth of each of --conns peers on their way). Engine loop has no length, push, broadcast and udp-echo." placeholder:"NAME"`
 	Duration time.Duration `default:"1s" help:"Measured time of each run."`
 	Rounds   int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
+	Peers    string        `help:"Program that has further engines: bench/peers/peers, which make peers builds." placeholder:"PROGRAM"`
 	Quick    bool          `help:"One short round: shows that everything works, measures little."`
 	JSON     string        `name:"json" help:"Write all results to this file." placeholder:"FILE"`
 }
@@ -59,6 +60,10 @@ func (c *benchCommand) Run() error {
 
 // options checks all that can be checked before anything is started.
 func (c *benchCommand) options() (bench.Options, error) {
+	peers, err := listPeers(c.Peers)
+	if err != nil {
+		return bench.Options{}, err
+	}
 	if c.Scenario != "" && !slices.Contains(bench.Scenarios(), c.Scenario) {
 		return bench.Options{}, fmt.Errorf("scenario: unknown scenario %q (there are: %s)", c.Scenario, strings.Join(bench.Scenarios(), ", "))
 	}
@@ -68,6 +73,7 @@ func (c *benchCommand) options() (bench.Options, error) {
 				c.Engines = append(c.Engines, engine)
 			}
 		}
+		c.Engines = append(c.Engines, peers...)
 	}
 	if c.Quick {
 		c.Duration, c.Rounds = 400*time.Millisecond, 1
@@ -83,6 +89,9 @@ func (c *benchCommand) options() (bench.Options, error) {
 		Scenario:  c.Scenario,
 	}
 	for _, engine := range c.Engines {
+		if slices.Contains(peers, engine) {
+			continue
+		}
 		for _, proto := range c.protos() {
 			if err := serverOptions(engine, proto).Validate(); err != nil {
 				return o, err
@@ -103,6 +112,9 @@ func (c *benchCommand) options() (bench.Options, error) {
 	}
 	o.Command = func(engine, proto string) (string, []string) {
 		s := serverOptions(engine, proto)
+		if slices.Contains(peers, engine) {
+			return c.Peers, []string{"--engine", s.Engine, "--proto", s.Proto, "--addr", s.Addr}
+		}
 		return self, []string{"serve", "--until-eof", "--engine", s.Engine, "--proto", s.Proto, "--addr", s.Addr}
 	}
 	return o, nil

@@ -25,6 +25,9 @@ type commands struct {
 	Load    loadCommand      `cmd:"" help:"Put a service under load and measure it."`
 	Merge   mergeCommand     `cmd:"" help:"Make one result of the shards of a load run."`
 	Report  reportCommand    `cmd:"" help:"Make a page, or a chart, of the results of load runs."`
+	AB      abCommand        `cmd:"" name:"ab" help:"Tell whether two servers differ under load."`
+	Search  searchCommand    `cmd:"" help:"Find the highest rate at which a server does what is demanded of it."`
+	Doctor  doctorCommand    `cmd:"" help:"Tell whether this machine can hold many connections, and what to change."`
 	Demo    demoCommand      `cmd:"" help:"Show by an example what the engine is for."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }

@@ -30,6 +30,8 @@ type serveCommand struct {
 
 	Metrics string `help:"Tell of the server by HTTP on this address: /metrics for Prometheus, /debug/vars and /debug/pprof/. Whoever can connect there can see and burden the process." placeholder:"HOST:PORT"`
 
+	Control string `help:"Tell on this address, unix:PATH or HOST:PORT, what the Go runtime knows, and take CPU profiles: for the load generator, which asks for it each second. Whoever can connect there can burden the process." placeholder:"ADDR"`
+
 	TakeOverAfter time.Duration `default:"1ms" help:"How long a handler of engine coserver may keep its loop, which then goes on without it; 0 means for ever."`
 
 	// A server that strand bench has started must not outlive it, however it ends.
@@ -46,10 +48,17 @@ func (c *serveCommand) Run(ctx *kong.Context) error {
 		return usageError{err}
 	}
 	defer u.Stop()
-	told, err := listenMetrics(u, c.Metrics) // first: this socket is known by its address, and the other one may be by being the only one
+	// First: these sockets are known by their addresses, and the other one may be by being the only one.
+	metrics, err := listenAside(u, "metrics", "tcp", c.Metrics)
 	if err != nil {
 		return usageError{err}
 	}
+	control, err := listenControl(u, c.Control)
+	if err != nil {
+		metrics.close()
+		return usageError{err}
+	}
+	told := asides{metrics, control}
 	var listener net.Listener
 	if c.Proto != server.ProtoUDPEcho { // which binds for itself
 		listener, err = c.listen(u)
@@ -84,6 +93,9 @@ func (c *serveCommand) options(ctx *kong.Context) (server.Options, error) {
 	}
 	if c.Procs > 1 && c.Proto == server.ProtoUDPEcho {
 		return o, fmt.Errorf("procs: not with protocol %s: processes do not share its sockets", c.Proto)
+	}
+	if c.Procs > 1 && c.Control != "" {
+		return o, errors.New("control: each process knows of itself alone; not with --procs")
 	}
 	var err error
 	if o.TLS, err = c.tlsConfig(); err != nil {

@@ -10,12 +10,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/strand-net/strand/bench/control"
 	"github.com/strand-net/strand/bench/server"
 	"github.com/strand-net/strand/coserver/upgrade"
 )
 
 // serve runs srv, of which told may tell, until it is told to end, or another process has taken over.
-func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server, told *metricsServer) error {
+func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server, told asides) error {
 	// Before it is ready, and before the line is printed: who has read it may send a signal at once.
 	ends, reloads := c.signals()
 	force := ends
@@ -28,7 +29,10 @@ func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server, told *metri
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
-	told.serve(srv.Stats)
+	if told.metrics != nil {
+		told.metrics.serve(metricsHandler(srv.Stats))
+	}
+	told.control.serve(control.Handler())
 	if c.UntilEOF && !u.IsWorker() {
 		go func() {
 			io.Copy(io.Discard, os.Stdin)
@@ -37,8 +41,11 @@ func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server, told *metri
 	}
 	if !u.IsWorker() && !u.IsSuccessor() { // somebody has said so before, and perhaps nobody reads it any more
 		fmt.Printf("listening on %v (engine %s, proto %s)\n", srv.Addr(), c.Engine, c.Proto)
-		if told != nil {
-			fmt.Printf("metrics on http://%v/metrics\n", told.listener.Addr())
+		if told.metrics != nil {
+			fmt.Printf("metrics on http://%v/metrics\n", told.metrics.listener.Addr())
+		}
+		if told.control != nil {
+			fmt.Printf("control on %v\n", told.control.listener.Addr())
 		}
 	}
 	for {
