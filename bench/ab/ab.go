@@ -45,13 +45,13 @@ var ErrInvalid = errors.New("the run is invalid")
 func (o *Options) validate() error {
 	switch {
 	case o.A.Run == nil || o.B.Run == nil:
-		return errors.New("ab: a side has nothing to run")
+		return errors.New("a side has nothing to run")
 	case o.A.Name == o.B.Name:
-		return fmt.Errorf("ab: both sides are called %q", o.A.Name)
+		return fmt.Errorf("both sides are called %q", o.A.Name)
 	case o.Runs < LeastRuns:
-		return fmt.Errorf("ab: runs: %d is less than %d: hardly any difference could be told from chance", o.Runs, LeastRuns)
+		return fmt.Errorf("runs: %d is less than %d: hardly any difference could be told from chance", o.Runs, LeastRuns)
 	case o.Confidence <= 0.5 || o.Confidence >= 1:
-		return fmt.Errorf("ab: confidence: %v is not between 0.5 and 1", o.Confidence)
+		return fmt.Errorf("confidence: %v is not between 0.5 and 1", o.Confidence)
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ func Compare(ctx context.Context, o Options) (*Report, error) {
 				err = context.Cause(ctx)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("ab: run %d of %d, %s: %w", step.Number, step.Of, step.Side, err)
+				return nil, fmt.Errorf("run %d of %d, %s: %w", step.Number, step.Of, step.Side, err)
 			}
 			runs[i] = append(runs[i], run)
 		}

@@ -165,7 +165,7 @@ func TestRunsThatFail(t *testing.T) {
 		"the run is invalid: late": func(context.Context) (*result.Run, error) { return &result.Run{Invalid: []string{"late"}}, nil },
 	} {
 		_, err := ab.Compare(t.Context(), ab.Options{A: ab.Side{Name: "good", Run: good}, B: ab.Side{Name: "bad", Run: bad}})
-		require.Regexp(t, `^ab: run [12] of 20, bad: `+want+`$`, err)
+		require.Regexp(t, `^run [12] of 20, bad: `+want+`$`, err)
 		require.Equal(t, want == "the run is invalid: late", errors.Is(err, ab.ErrInvalid))
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -178,11 +178,11 @@ func TestRunsThatFail(t *testing.T) {
 func TestOptions(t *testing.T) {
 	run := synthetic(rand.New(rand.NewPCG(1, 1)), 1)
 	for want, change := range map[string]func(*ab.Options){
-		"ab: a side has nothing to run":                func(o *ab.Options) { o.B.Run = nil },
-		`ab: both sides are called "a"`:                func(o *ab.Options) { o.B.Name = "a" },
-		"ab: runs: 9 is less than 10":                  func(o *ab.Options) { o.Runs = 9 },
-		"ab: confidence: 0.5 is not between 0.5 and 1": func(o *ab.Options) { o.Confidence = 0.5 },
-		"ab: confidence: 95 is not between 0.5 and 1":  func(o *ab.Options) { o.Confidence = 95 },
+		"a side has nothing to run":                func(o *ab.Options) { o.B.Run = nil },
+		`both sides are called "a"`:                func(o *ab.Options) { o.B.Name = "a" },
+		"runs: 9 is less than 10":                  func(o *ab.Options) { o.Runs = 9 },
+		"confidence: 0.5 is not between 0.5 and 1": func(o *ab.Options) { o.Confidence = 0.5 },
+		"confidence: 95 is not between 0.5 and 1":  func(o *ab.Options) { o.Confidence = 95 },
 	} {
 		o := ab.Options{A: ab.Side{Name: "a", Run: run}, B: ab.Side{Name: "b", Run: run}}
 		change(&o)

@@ -74,17 +74,17 @@ const maxTries = 200
 func (o *Options) validate() error {
 	switch {
 	case o.Run == nil:
-		return errors.New("search: nothing to run")
+		return errors.New("nothing to run")
 	case !(o.Lowest > 0) || math.IsInf(o.Lowest, 0):
-		return fmt.Errorf("search: lowest: a rate of %v is not more than 0", o.Lowest)
+		return fmt.Errorf("lowest: a rate of %v is not more than 0", o.Lowest)
 	case !(o.First >= o.Lowest) || math.IsInf(o.First, 0):
-		return fmt.Errorf("search: first: a rate of %v is below the lowest, %v", o.First, o.Lowest)
+		return fmt.Errorf("first: a rate of %v is below the lowest, %v", o.First, o.Lowest)
 	case !(o.Highest >= o.First) || math.IsInf(o.Highest, 0):
-		return fmt.Errorf("search: highest: a rate of %v is below the first, %v", o.Highest, o.First)
+		return fmt.Errorf("highest: a rate of %v is below the first, %v", o.Highest, o.First)
 	case !(o.Precision >= 0.001 && o.Precision <= 0.5):
-		return fmt.Errorf("search: precision: %v is not from 0.001 to 0.5", o.Precision)
+		return fmt.Errorf("precision: %v is not from 0.001 to 0.5", o.Precision)
 	case o.Confirm < 1 || o.Confirm > 100:
-		return fmt.Errorf("search: confirm: %d is not from 1 to 100", o.Confirm)
+		return fmt.Errorf("confirm: %d is not from 1 to 100", o.Confirm)
 	}
 	return nil
 }
@@ -110,14 +110,14 @@ func Highest(ctx context.Context, o Options) (*Answer, error) {
 	err := s.run()
 	s.answer.Rate, s.answer.Fails = s.passed, s.failed
 	if err != nil {
-		return &s.answer, fmt.Errorf("search: %w", err)
+		return &s.answer, fmt.Errorf("%w", err)
 	}
 	switch {
 	case s.failed == 0:
 		s.answer.Limit = fmt.Sprintf("the highest rate that was to be tried, %.0f/s", s.Highest)
 	case s.invalid != "":
 		s.answer.Limit = fmt.Sprintf("the generator's own at %.0f/s: %s", s.failed, s.invalid)
-		return &s.answer, fmt.Errorf("search: at %.0f/s: %w: %s", s.failed, ErrGenerator, s.invalid)
+		return &s.answer, fmt.Errorf("at %.0f/s: %w: %s", s.failed, ErrGenerator, s.invalid)
 	}
 	return &s.answer, nil
 }
@@ -143,8 +143,10 @@ func (s *search) run() error {
 				return err
 			}
 		}
+		rate := s.passed
 		// A rate that does not hold is one that fails, and the search goes on below it.
-		if confirmed, err := s.confirm(); err != nil || confirmed {
+		// Unless that was the generator: the server has not failed anywhere.
+		if confirmed, err := s.confirm(); err != nil || confirmed || s.invalid != "" && s.failed == rate {
 			return err
 		}
 	}
@@ -158,6 +160,8 @@ func (s *search) bracket() error {
 		switch {
 		case s.passed == 0 && s.failed == 0:
 			err = s.try(s.First, Growing)
+		case s.passed == 0 && s.invalid != "":
+			return nil // lower rates would say even less of the server
 		case s.passed == 0 && s.failed > s.Lowest:
 			err = s.try(max(s.Lowest, s.failed/2), Shrinking)
 		case s.passed > 0 && s.failed == 0 && s.passed < s.Highest:
@@ -171,11 +175,14 @@ func (s *search) bracket() error {
 	}
 }
 
-// confirm repeats the rate that passed. All must pass.
+// confirm repeats the rate that passed. All must pass; a run that says nothing of the server is made again.
 func (s *search) confirm() (bool, error) {
 	rate := s.passed
 	for range s.Confirm - 1 {
 		t, err := s.once(rate, Confirming)
+		if err == nil && len(t.Invalid) > 0 {
+			t, err = s.once(rate, Confirming)
+		}
 		if err != nil {
 			return false, err
 		}

@@ -120,6 +120,20 @@ func TestGeneratorAtItsLimit(t *testing.T) {
 	answer, err = search.Highest(t.Context(), search.Options{Run: s.run})
 	require.ErrorIs(t, err, search.ErrGenerator)
 	require.Zero(t, answer.Rate)
+	require.Len(t, answer.Tries, 2, "it gives up at once")
+
+	// One that fails only when the answer is to be confirmed.
+	s = newServer(1, 60_000)
+	answer, err = search.Highest(t.Context(), search.Options{Run: func(ctx context.Context, rate float64) (*result.Run, error) {
+		if s.runs >= 14 {
+			s.generator = 1
+		}
+		return s.run(ctx, rate)
+	}})
+	require.ErrorIs(t, err, search.ErrGenerator)
+	require.Less(t, answer.Rate, answer.Fails)
+	require.Greater(t, answer.Rate, 0.9*s.most())
+	require.Less(t, s.runs, 25)
 }
 
 func TestEndsOfTheSearch(t *testing.T) {
@@ -151,14 +165,14 @@ func TestRunsThatFail(t *testing.T) {
 	broken := errors.New("broken")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	for want, o := range map[string]search.Options{
-		"search: at 4000/s: broken": {Run: func(ctx context.Context, rate float64) (*result.Run, error) {
+		"at 4000/s: broken": {Run: func(ctx context.Context, rate float64) (*result.Run, error) {
 			if rate == 4000 {
 				return nil, broken
 			}
 			return s.run(ctx, rate)
 		}},
-		"search: at 1000/s: nothing is demanded of the server": {Run: func(context.Context, float64) (*result.Run, error) { return &result.Run{}, nil }},
-		"search: at 8000/s: over": {Run: func(ctx context.Context, rate float64) (*result.Run, error) {
+		"at 1000/s: nothing is demanded of the server": {Run: func(context.Context, float64) (*result.Run, error) { return &result.Run{}, nil }},
+		"at 8000/s: over": {Run: func(ctx context.Context, rate float64) (*result.Run, error) {
 			if rate == 8000 {
 				cancel(errors.New("over"))
 			}
@@ -168,7 +182,7 @@ func TestRunsThatFail(t *testing.T) {
 		answer, err := search.Highest(ctx, o)
 		require.ErrorContains(t, err, want)
 		require.NotNil(t, answer)
-		if want == "search: at 4000/s: broken" {
+		if want == "at 4000/s: broken" {
 			require.ErrorIs(t, err, broken)
 			require.Equal(t, 2000.0, answer.Rate, "as far as is known")
 		}
@@ -182,13 +196,13 @@ func TestRunsThatFail(t *testing.T) {
 func TestOptions(t *testing.T) {
 	s := newServer(1, 1e6)
 	for want, o := range map[string]search.Options{
-		"search: nothing to run":                   {},
-		"search: first: a rate of -1 is below":     {Run: s.run, First: -1},
-		"search: lowest: a rate of -1 is not":      {Run: s.run, Lowest: -1},
-		"search: first: a rate of NaN is below":    {Run: s.run, First: math.NaN()},
-		"search: highest: a rate of 10 is below":   {Run: s.run, First: 100, Highest: 10},
-		"search: precision: 0.9 is not from 0.001": {Run: s.run, Precision: 0.9},
-		"search: confirm: -1 is not from 1 to 100": {Run: s.run, Confirm: -1},
+		"nothing to run":                   {},
+		"first: a rate of -1 is below":     {Run: s.run, First: -1},
+		"lowest: a rate of -1 is not":      {Run: s.run, Lowest: -1},
+		"first: a rate of NaN is below":    {Run: s.run, First: math.NaN()},
+		"highest: a rate of 10 is below":   {Run: s.run, First: 100, Highest: 10},
+		"precision: 0.9 is not from 0.001": {Run: s.run, Precision: 0.9},
+		"confirm: -1 is not from 1 to 100": {Run: s.run, Confirm: -1},
 	} {
 		_, err := search.Highest(t.Context(), o)
 		require.ErrorContains(t, err, want)
