@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/strand-net/strand/poller"
+	"github.com/strand-net/strand/poller/sys"
 )
 
 // work is a workload, by a number.
@@ -132,7 +133,7 @@ func (w *worker) shutdown(c *conn) error {
 	case w.work != workPush:
 		return nil
 	}
-	if errno := w.kernel.Shutdown(c.fd, syscall.SHUT_WR); errno != 0 {
+	if errno := w.kernel.Shutdown(c.fd, sys.ShutWrite); errno != 0 {
 		return w.fail(c, errno.Error(), fmt.Errorf("shutdown: %w", errno))
 	}
 	return nil
