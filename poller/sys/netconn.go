@@ -1,7 +1,9 @@
 package sys
 
 import (
+	"context"
 	"net"
+	"runtime/pprof"
 	"sync"
 	"syscall"
 	"time"
@@ -47,7 +49,13 @@ func newNetConn(conn net.Conn) *netConn {
 }
 
 // start reads from a connection that is made.
-func (c *netConn) start() { go c.read() }
+func (c *netConn) start() { go unlabelled(c.read) }
+
+// unlabelled runs do, which goes on for long, without the labels of whoever began it (pprof.Do): they would count for that one.
+func unlabelled(do func()) {
+	pprof.SetGoroutineLabels(context.Background())
+	do()
+}
 
 // tell tells the watcher. The caller has mu.
 func (c *netConn) tell(what Condition) {

@@ -17,7 +17,7 @@ func (k *NetKernel) Connect(local, remote net.Addr) (int, error) {
 	c := newNetConn(nil)
 	c.cancel = cancel
 	fd := k.add(c)
-	go c.dial(ctx, &net.Dialer{LocalAddr: local, FallbackDelay: -1}, remote)
+	go unlabelled(func() { c.dial(ctx, &net.Dialer{LocalAddr: local}, remote) })
 	return fd, nil
 }
 

@@ -54,7 +54,7 @@ func (s *netSocket) want(ln *netListener) {
 	ln.wants = true
 	if !s.running {
 		s.running = true
-		go s.run()
+		go unlabelled(s.run)
 	}
 	s.changed.Signal()
 }

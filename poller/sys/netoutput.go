@@ -63,7 +63,7 @@ func (c *netConn) send(bufs ...[]byte) (int, syscall.Errno) {
 	c.out.left += uint64(sent)
 	if !c.out.begun {
 		c.out.begun = true
-		go c.write()
+		go unlabelled(c.write)
 	}
 	c.out.wake.Signal()
 	return sent, 0
