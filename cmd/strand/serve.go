@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -87,6 +88,9 @@ func (c *serveCommand) options(ctx *kong.Context) (server.Options, error) {
 	}
 	if c.Procs < 1 {
 		return o, fmt.Errorf("procs: %d is less than 1", c.Procs)
+	}
+	if c.Procs > 1 && len(reloadSignals) == 0 {
+		return o, fmt.Errorf("procs: on %s a socket cannot be passed on to other processes", runtime.GOOS)
 	}
 	if c.Procs > 1 && c.Metrics != "" {
 		return o, errors.New("metrics: each process counts for itself; not with --procs")

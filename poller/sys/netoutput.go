@@ -107,7 +107,11 @@ func (c *netConn) writeBatch() {
 		c.out.queued = nil
 	}
 	if err != nil {
-		c.fail(errnoFrom(err))
+		errno := errnoFrom(err)
+		if errno == syscall.EPIPE && !c.in.ended {
+			errno = syscall.ECONNRESET // which the read in progress, that has been told, has still to say
+		}
+		c.fail(errno)
 		return
 	}
 	if c.out.full {
