@@ -208,6 +208,9 @@ func (l *Loop) wait() {
 	}
 }
 
+// Handled says that an event was worth n: what it brought counts as so many for the loop's giving way. Loop goroutine only.
+func (l *Loop) Handled(n int) { l.handled += n }
+
 // begin opens the connections that have been accepted.
 func (l *Loop) begin() {
 	for l.begun < len(l.arrived) {

@@ -66,6 +66,8 @@ const (
 	markReadClosed
 	// markEnd: a read has returned the end of the stream, or failed. There is no unread input, and none will come.
 	markEnd
+	// markInet6: it is a socket of datagrams, and its addresses are those of IPv6.
+	markInet6
 )
 
 // Attach makes s the socket of an accepted connection, watched by l on behalf of owner. If the kernel refuses to

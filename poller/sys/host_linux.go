@@ -143,7 +143,7 @@ func addrPort(address *unix.RawSockaddrAny) netip.AddrPort {
 		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(address))
 		ip := netip.AddrFrom16(in.Addr)
 		if in.Scope_id != 0 {
-			ip = ip.WithZone(zone(int(in.Scope_id)))
+			ip = ip.WithZone(scopeName(int(in.Scope_id)))
 		}
 		return netip.AddrPortFrom(ip, bigEndian(&in.Port))
 	}

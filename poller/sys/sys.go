@@ -66,6 +66,7 @@ type Kernel interface {
 	connecting
 	options
 	transfers
+	datagrams
 	threads
 
 	// The platform's readiness calls: epoll on Linux.

@@ -23,6 +23,22 @@ const ENONET syscall.Errno = 0
 
 type readiness interface{}
 
+// Batches have nothing to prepare here.
+type (
+	recvHeaders struct{}
+	sendHeaders struct{}
+)
+
+func (recvHeaders) prepare(*RecvBatch) {}
+func (sendHeaders) prepare(int)        {}
+func (sendHeaders) capacity() int      { return 0 }
+
+// Add would add a message; the batch is full from the beginning.
+func (*SendBatch) Add(Message, bool) {}
+
+// SetData would change what a message is to send.
+func (*SendBatch) SetData(int, []byte, int) {}
+
 // Listen is the Listen of config.
 func Listen(config *net.ListenConfig, network, address string) (net.Listener, error) {
 	return config.Listen(context.Background(), network, address)
@@ -34,6 +50,14 @@ func (*host) Listen(network, address string) (int, net.Addr, error) {
 
 func (h *host) ListenShared(network, address string) (int, net.Addr, error) {
 	return h.Listen(network, address)
+}
+
+func (*host) ListenPacket(network, address string) (int, net.Addr, error) {
+	return -1, nil, fmt.Errorf("strand: listen on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func (*host) RecvFrom(int, []byte) (n, size int, from netip.AddrPort, errno syscall.Errno) {
+	return 0, 0, netip.AddrPort{}, syscall.ENOSYS
 }
 
 func (*host) Accept(int) (int, netip.AddrPort, syscall.Errno) {
@@ -57,6 +81,12 @@ func (*host) Ended(int) (bool, bool, syscall.Errno)                   { return f
 func (*host) Sendfile(_, _ int, _ *int64, _ int) (int, syscall.Errno) { return 0, syscall.ENOSYS }
 func (*host) Pipe() (int, int, syscall.Errno)                         { return -1, -1, syscall.ENOSYS }
 func (*host) Splice(_, _, _ int) (int, syscall.Errno)                 { return 0, syscall.ENOSYS }
+func (*host) SharePacket(int) (int, error)                            { return -1, errors.ErrUnsupported }
+func (*host) CoalescePackets(int) syscall.Errno                       { return syscall.ENOSYS }
+func (*host) CanSegment(int) bool                                     { return false }
+func (*host) SendTo(int, []byte, netip.AddrPort, bool) syscall.Errno  { return syscall.ENOSYS }
+func (*host) RecvBatch(int, *RecvBatch) (int, syscall.Errno)          { return 0, syscall.ENOSYS }
+func (*host) SendBatch(int, *SendBatch, int) (int, syscall.Errno)     { return 0, syscall.ENOSYS }
 func (*host) Close(int) syscall.Errno                                 { return syscall.ENOSYS }
 func (*host) Nanotime() int64                                         { return 0 }
 func (*host) NanotimeAt(time.Time) int64                              { return 0 }
