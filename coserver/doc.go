@@ -19,4 +19,6 @@
 // see [Carrier] for what else it may do.
 //
 // With a [Server.Framing], of package frame, a connection's Recv and Send are about whole messages.
+//
+// A [PacketServer] serves UDP in the same way: what a connection is to a Server, the datagrams of one address are to it.
 package coserver

@@ -45,6 +45,44 @@ func ExampleServer() {
 	// Output: you said hello
 }
 
+// A counter that each peer has for itself: the state of a session is its handler's variables.
+func ExamplePacketServer() {
+	server := &coserver.PacketServer{Handler: func(s *coserver.PacketSession) error {
+		for count := 1; ; count++ {
+			data, err := s.Next()
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintf(s, "%d: %s", count, data); err != nil {
+				return err
+			}
+		}
+	}}
+	ln, err := server.Listen("udp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go server.Serve(ln)
+	defer server.Close()
+
+	client, err := net.Dial("udp", ln.Addr().String())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	answer := make([]byte, 100)
+	for _, word := range []string{"hello", "again"} {
+		io.WriteString(client, word)
+		n, _ := client.Read(answer)
+		fmt.Println(string(answer[:n]))
+	}
+	// Output:
+	// 1: hello
+	// 2: again
+}
+
 // A room of a chat: each line goes to all that are there, and whoever reads slowly keeps nobody waiting. Who has more than a megabyte to
 // catch up on is shown out.
 func ExampleBroadcast() {

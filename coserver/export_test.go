@@ -109,3 +109,27 @@ func GoOn(e *Engine, do func()) { e.goOn(do) }
 
 // Begun reports whether c has unread input.
 func Begun(c *Conn) bool { return c.input.begun.Load() }
+
+// PacketLoop is the index of the loop that a session is at.
+func PacketLoop(s *PacketSession) int { return s.port.reactor.loop.Index() }
+
+// PacketReaders is how many calls wait for a datagram of s.
+func PacketReaders(s *PacketSession) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.readers)
+}
+
+// PacketWriters is how many calls of s wait for room, or are about to.
+func PacketWriters(s *PacketSession) int { return int(s.writing.Load()) }
+
+// CanInline says whether handlers may run on their loops.
+const CanInline = canInline
+
+// LeftPacketSessions is how many sessions the sockets of s know.
+func LeftPacketSessions(s *PacketServer) (count int) {
+	for _, p := range s.current().snapshot() {
+		p.each(func(*PacketSession) { count++ })
+	}
+	return count
+}

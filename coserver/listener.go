@@ -50,7 +50,8 @@ func (e *Engine) Listen(network, address string) (*Listener, error) {
 
 // announce makes a Listener whose connections have no handler of one that bind gives.
 func (e *Engine) announce(bind func(*Engine) (*loop.Listener, error), network string, original net.Listener) (*Listener, error) {
-	r := &run{server: new(Server), engine: e, idle: make(chan struct{}), over: make(chan struct{})}
+	r := &run{server: new(Server), engine: e}
+	r.begin()
 	r.setQueues()
 	ln, err := r.listen(bind, network, original)
 	if err != nil {

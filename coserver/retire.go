@@ -20,14 +20,14 @@ func (s *Server) Retire(ctx context.Context) error {
 		return nil
 	}
 	for _, ln := range r.retire() {
-		if err := r.waitFor(ctx, ln.ln.Settled()); err != nil {
+		if err := waitFor(ctx, ln.ln.Settled(), r.over); err != nil {
 			return err
 		}
 	}
 	if r.end() { // nobody is on the way any more, and so nobody is turned away
-		go r.finishWhenIdle()
+		go r.finishWhenIdle(r.finish)
 	}
-	return r.await(ctx)
+	return r.await(ctx, r.isHandler())
 }
 
 // retire closes the listeners and returns them.

@@ -3,7 +3,6 @@ package coserver
 import (
 	"context"
 	"net"
-	"sync"
 	"sync/atomic"
 
 	"github.com/strand-net/strand/coserver/frame"
@@ -12,6 +11,7 @@ import (
 
 // run is one life of a Server, from its first Listen to the end of its Shutdown.
 type run struct {
+	life
 	server     *Server
 	engine     *Engine
 	ownsEngine bool
@@ -24,7 +24,6 @@ type run struct {
 
 	draining atomic.Uint32 // drainNone, or it is shutting down
 	pace     pace
-	finished atomic.Bool // or somebody is about to finish it
 
 	ctx  context.Context // of Conn.ServerContext; nil if there is no Server
 	tell context.CancelCauseFunc
@@ -33,21 +32,15 @@ type run struct {
 	memory  memory
 	cutting atomic.Bool // somebody looks for the longest queues
 
-	mu        sync.Mutex
-	listeners []*Listener
+	listeners []*Listener      // protected by mu, as all of this is
 	conns     *Conn            // the first of a list
 	byID      map[uint64]*Conn // nil until somebody looks for one
-	count     int
-	retiring  bool          // no listener is taken any more
-	inside    int           // handlers that wait in Shutdown
-	quiet     chan struct{} // closed when all others have returned; nil if there are none
-	ending    bool          // no connection is taken any more
-	idle      chan struct{} // closed when ending and the last handler has returned and the last queue is over
-	over      chan struct{} // closed when Shutdown or Close has done all that it will do
+	retiring  bool             // no listener is taken any more
 }
 
 func newRun(s *Server) (*run, error) {
-	r := &run{server: s, engine: s.Engine, idle: make(chan struct{}), over: make(chan struct{})}
+	r := &run{server: s, engine: s.Engine}
+	r.begin()
 	r.limits = limits{conns: s.MaxConns, perIP: s.MaxConnsPerIP, overflow: s.Overflow, rate: newRate(s.AcceptRate, s.AcceptBurst),
 		handshakes: s.MaxHandshakes}
 	r.timeouts = timeouts{idle: s.IdleTimeout, read: s.ReadTimeout, write: s.WriteTimeout}
@@ -108,11 +101,7 @@ func (r *run) unlink(c *Conn) {
 	}
 	c.prev, c.next = nil, nil
 	delete(r.byID, c.ID())
-	r.count--
-	if r.ending && r.count == 0 {
-		close(r.idle)
-	}
-	r.settle()
+	r.left()
 }
 
 // end closes the listeners and lets nobody in any more. It reports whether it was the first to do so.
@@ -125,10 +114,7 @@ func (r *run) end() bool {
 	for _, ln := range r.listeners {
 		_ = ln.unbind()
 	}
-	r.ending = true
-	if r.count == 0 {
-		close(r.idle)
-	}
+	r.life.end()
 	return true
 }
 
@@ -139,20 +125,10 @@ func (r *run) each(do func(*Conn)) {
 	}
 }
 
-// finish ends the life, if nobody has yet. By force it waits for nothing: a handler may go on, which the engine has to wait for,
-// and the caller may be on one of its loops.
+// finish ends the life, if nobody has yet; see [life.finish].
 func (r *run) finish(forced bool) {
 	r.server.ended(r) // in any case: whoever returns may start the server again
-	if r.finished.Swap(true) {
-		return
-	}
-	switch {
-	case r.ownsEngine && forced:
-		go r.engine.Close()
-	case r.ownsEngine:
-		r.engine.Close()
-	}
-	close(r.over)
+	r.life.finish(ownEngine(r.engine, r.ownsEngine), forced)
 }
 
 // open begins a connection that its handler serves. On the goroutine of its loop.

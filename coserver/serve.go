@@ -142,6 +142,11 @@ func (l *logLimit) take(now time.Time) (dropped int, ok bool) {
 func (s *Server) log(c *Conn, err error, dropped int) {
 	attrs := []any{slog.Uint64("id", c.ID()), slog.String("local", c.LocalAddr().String()), slog.String("remote", c.RemoteAddr().String()),
 		slog.Duration("age", c.Age()), slog.Any("error", err)}
+	s.logger().Error("connection ended", append(attrs, failureAttrs(err, dropped)...)...)
+}
+
+// failureAttrs are what a line in the log says besides: how many were left out, and where it was, if that is known.
+func failureAttrs(err error, dropped int) (attrs []any) {
 	if dropped > 0 {
 		attrs = append(attrs, slog.Int("not logged", dropped))
 	}
@@ -149,5 +154,5 @@ func (s *Server) log(c *Conn, err error, dropped int) {
 	if errors.As(err, &panicked) {
 		attrs = append(attrs, slog.String("stack", string(panicked.Stack)))
 	}
-	s.logger().Error("connection ended", attrs...)
+	return attrs
 }

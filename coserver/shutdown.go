@@ -37,14 +37,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	if r.end() {
-		go r.finishWhenIdle()
+		go r.finishWhenIdle(r.finish)
 	}
 	if r.draining.CompareAndSwap(drainNone, drainMarked) {
 		r.tell(ErrServerClosed)
 		s.notifyShutdown()
 		r.drain(s.DrainRate)
 	}
-	err := r.await(ctx)
+	err := r.await(ctx, r.isHandler())
 	if err != nil {
 		r.force()
 	}
@@ -121,63 +121,16 @@ func (c *Conn) leaves() bool {
 	return draining == drainAll || draining == drainMarked && c.wishes.Load()&wishLeave != 0
 }
 
-// await waits until the last handler has returned and the life is over, or, if the caller is a handler itself, until all have but
-// those that wait here. It fails with the error of ctx, or with ErrServerClosed if somebody else has ended the life by force.
-func (r *run) await(ctx context.Context) error {
-	if quiet := r.enter(); quiet != nil {
-		err := r.waitFor(ctx, quiet)
-		r.leave(quiet)
-		return err
-	}
-	if err := r.waitFor(ctx, r.idle); err != nil {
-		return err
-	}
-	_ = r.waitFor(ctx, r.over) // nothing is left that could hold it up for long
-	return nil
-}
-
-// enter returns nil unless the caller is a handler of r, and otherwise what is closed when all others have returned.
-func (r *run) enter() chan struct{} {
+// isHandler reports whether the caller is a handler of r.
+func (r *run) isHandler() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for c := r.conns; c != nil; c = c.next {
-		if !c.task.isCaller() {
-			continue
+		if c.task.isCaller() {
+			return true
 		}
-		if r.quiet == nil {
-			r.quiet = make(chan struct{})
-		}
-		quiet := r.quiet
-		r.inside++
-		r.settle()
-		return quiet
 	}
-	return nil
-}
-
-// leave undoes enter for a handler that waits no longer, if it has not been undone.
-func (r *run) leave(quiet chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.quiet == quiet {
-		r.inside--
-	}
-}
-
-// settle lets the handlers go that wait for all others, if these have returned. The caller must have mu.
-func (r *run) settle() {
-	if r.quiet != nil && r.inside > 0 && r.count <= r.inside {
-		close(r.quiet)
-		r.quiet, r.inside = nil, 0
-	}
-}
-
-func (r *run) finishWhenIdle() {
-	select {
-	case <-r.idle:
-		r.finish(false)
-	case <-r.over:
-	}
+	return false
 }
 
 // force closes what is left, and ends the life without waiting for the handlers.
@@ -187,13 +140,14 @@ func (r *run) force() {
 	r.finish(true)
 }
 
-// waitFor waits for ch to be closed, without holding up the loop that the caller may be on.
-func (r *run) waitFor(ctx context.Context, ch <-chan struct{}) error {
+// waitFor waits for ch to be closed, without holding up the loop that the caller may be on. It fails with the error of ctx, or with
+// ErrServerClosed if over is closed and ch is not.
+func waitFor(ctx context.Context, ch, over <-chan struct{}) error {
 	wait := func() error {
 		err := ErrServerClosed
 		select {
 		case <-ch:
-		case <-r.over:
+		case <-over:
 		case <-ctx.Done():
 			err = ctx.Err()
 		}

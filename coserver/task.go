@@ -215,6 +215,15 @@ func (w *waiter) wake(on *loop.Loop) {
 	}
 }
 
+// wakeLater is wake for who has more to do on the loop whose goroutine it is: a task of the same loop is resumed when what is ready has its turn.
+func (w *waiter) wakeLater(on *loop.Loop) {
+	if w.task != nil && w.task.reactor.loop == on {
+		on.Requeue(w.task)
+	} else {
+		w.wake(nil)
+	}
+}
+
 // prepared returns a waiter for the calling goroutine.
 func prepared() *waiter {
 	w := new(waiter)
