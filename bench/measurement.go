@@ -19,6 +19,7 @@ type Measurement struct {
 	OverRange    int64   `json:"latency_over_range"`
 	Batches      int64   `json:"latency_batches"`
 	Drained      int     `json:"drained_batches"`
+	Lost         int64   `json:"datagrams_lost,omitempty"`
 	IdleKiB      float64 `json:"resident_kib_per_conn_idle"`
 	KiB          float64 `json:"resident_kib_per_conn"`
 	ConnectsPerS float64 `json:"connects_per_s"`

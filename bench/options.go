@@ -18,6 +18,9 @@ const (
 	scenarioLine = "line"
 
 	scenarioLength = "length"
+
+	// scenarioUDPEcho is datagrams that come back: its connections are peers.
+	scenarioUDPEcho = "udp-echo"
 )
 
 // maxLine is the longest line that the demo servers take, its newline included, in bytes.
@@ -32,7 +35,7 @@ type Options struct {
 	Conns     []int         // the echo scenario runs at each of these
 	Sizes     []int         // bytes of a message
 	Pipelines []int         // messages of a batch in the line and length scenarios
-	Depths    []int         // batches in flight on a connection, in the echo and sink scenarios
+	Depths    []int         // batches in flight on a connection, in the echo and sink scenarios; of udp-echo, datagrams of a peer
 	Duration  time.Duration // measured time of each run
 	Rounds    int           // how often each engine runs in each scenario
 	Scenario  string        // one of Scenarios; empty means echo and line
@@ -91,6 +94,13 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("size: a batch of %d messages of %d bytes is over %d bytes", s.Pipeline, s.Size, maxBatch)
 		case o.Duration <= 0:
 			return fmt.Errorf("duration: %v is not positive", o.Duration)
+		}
+		if s.Name == scenarioUDPEcho {
+			options := o.udpLoad(s)
+			if err := options.Validate(); err != nil {
+				return err
+			}
+			continue
 		}
 		options := o.load(s)
 		options.Addr = "127.0.0.1:1" // not known yet

@@ -17,7 +17,11 @@ type Scenario struct {
 }
 
 func (s Scenario) String() string {
-	text := fmt.Sprintf("%s, %s, %d B", s.Name, plural(s.Conns, "connection"), s.Size)
+	who := "connection"
+	if s.Name == scenarioUDPEcho {
+		who = "peer"
+	}
+	text := fmt.Sprintf("%s, %s, %d B", s.Name, plural(s.Conns, who), s.Size)
 	if s.Pipeline > 1 {
 		text += fmt.Sprintf(", %d messages a batch", s.Pipeline)
 	}
@@ -36,7 +40,8 @@ func plural(n int, what string) string {
 
 // Scenarios returns the names of those that can be asked for.
 func Scenarios() []string {
-	return []string{scenarioEcho, scenarioLine, scenarioLength, load.WorkloadChurn, load.WorkloadSink, load.WorkloadPush, load.WorkloadBroadcast}
+	return []string{scenarioEcho, scenarioLine, scenarioLength, load.WorkloadChurn, load.WorkloadSink, load.WorkloadPush, load.WorkloadBroadcast,
+		scenarioUDPEcho}
 }
 
 // Proto is the protocol that a server must speak for the scenario of that name.
@@ -67,8 +72,8 @@ func (s Scenario) operation() string {
 // pipelinedConns is how many connections the pipelined scenario has, unless all others have fewer.
 const pipelinedConns = 100
 
-// scenarios are echo at every number of connections, and pipelined lines at one; or what is asked for: at every number of connections and size, echo
-// and sink also at every depth, and what is pipelined at one number of connections, but with batches of every length.
+// scenarios are echo at every number of connections, and pipelined lines at one; or what is asked for: at every number of connections and size, echo,
+// sink and udp-echo also at every depth, and what is pipelined at one number of connections, but with batches of every length.
 func (o *Options) scenarios() []Scenario {
 	var all []Scenario
 	names := []string{scenarioEcho, scenarioLine}
@@ -78,7 +83,7 @@ func (o *Options) scenarios() []Scenario {
 	for _, name := range names {
 		conns, pipelines, depths := o.Conns, []int{1}, []int{1}
 		switch name {
-		case scenarioEcho, load.WorkloadSink:
+		case scenarioEcho, load.WorkloadSink, scenarioUDPEcho:
 			depths = o.Depths
 		case scenarioLine, scenarioLength:
 			conns, pipelines = []int{min(pipelinedConns, slices.Max(o.Conns))}, o.Pipelines

@@ -111,7 +111,7 @@ func Engines() []string { return []string{EngineNet, EngineCoserver, EngineLoop}
 
 // Protos returns the names of the protocols.
 func Protos() []string {
-	return []string{ProtoEcho, ProtoLine, ProtoLength, ProtoHTTP, ProtoBlock, ProtoSink, ProtoPush, ProtoBroadcast}
+	return []string{ProtoEcho, ProtoLine, ProtoLength, ProtoHTTP, ProtoBlock, ProtoSink, ProtoPush, ProtoBroadcast, ProtoUDPEcho}
 }
 
 // Listen validates o and binds. Connections are served once Serve runs.
@@ -122,6 +122,9 @@ func Listen(o Options) (Server, error) {
 	}
 	if o.Proto == ProtoHTTP {
 		return listenHTTP(o)
+	}
+	if o.Proto == ProtoUDPEcho {
+		return listenUDP(o)
 	}
 	return engines[o.Engine](o)
 }
@@ -134,7 +137,7 @@ func (o Options) Validate() error {
 		return fmt.Errorf("engine: unknown engine %q (there are: %s, %s, %s)", o.Engine, EngineNet, EngineCoserver, EngineLoop)
 	case !slices.Contains(Protos(), o.Proto):
 		return fmt.Errorf("proto: unknown protocol %q (there are: %s)", o.Proto, strings.Join(Protos(), ", "))
-	case slices.Contains([]string{ProtoHTTP, ProtoLength, ProtoPush, ProtoBroadcast}, o.Proto) && o.Engine == EngineLoop:
+	case slices.Contains([]string{ProtoHTTP, ProtoLength, ProtoPush, ProtoBroadcast, ProtoUDPEcho}, o.Proto) && o.Engine == EngineLoop:
 		return fmt.Errorf("proto: engine %s does not speak %s", o.Engine, o.Proto)
 	case o.Proto == ProtoBlock && o.Engine == EngineLoop:
 		return fmt.Errorf("proto: engine %s does not speak %s: its callbacks must not block", o.Engine, o.Proto)
@@ -142,6 +145,10 @@ func (o Options) Validate() error {
 		return fmt.Errorf("block: the handlers of protocol %s do not block", o.Proto)
 	case o.TLS != nil && o.Engine == EngineLoop:
 		return fmt.Errorf("tls: engine %s has none", o.Engine)
+	case o.TLS != nil && o.Proto == ProtoUDPEcho:
+		return errors.New("tls: it is for connections, and UDP has none")
+	case o.Listener != nil && o.Proto == ProtoUDPEcho:
+		return fmt.Errorf("listener: protocol %s binds its own sockets", o.Proto)
 	case o.Loops < 0:
 		return fmt.Errorf("loops: %d is negative", o.Loops)
 	case o.Loops > 0 && o.Engine == EngineNet:

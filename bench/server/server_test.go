@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"net"
@@ -35,7 +36,7 @@ func start(t *testing.T, o server.Options) (srv server.Server, served <-chan err
 // onEveryEngine runs test with a server of each engine that is built in; served has what Serve returned.
 func onEveryEngine(t *testing.T, proto string, test func(t *testing.T, srv server.Server, served <-chan error)) {
 	for _, engine := range server.Engines() {
-		if (proto == server.ProtoHTTP || proto == server.ProtoLength) && engine == server.EngineLoop {
+		if (proto == server.ProtoHTTP || proto == server.ProtoLength || proto == server.ProtoUDPEcho) && engine == server.EngineLoop {
 			continue // Validate refuses it: TestValidate
 		}
 		t.Run(engine, func(t *testing.T) {
@@ -250,6 +251,8 @@ func TestValidate(t *testing.T) {
 		"proto: engine loop does not speak block: its callbacks must not block": func(o *server.Options) {
 			o.Engine, o.Proto, o.Block = server.EngineLoop, server.ProtoBlock, block
 		},
+		"proto: engine loop does not speak udp-echo":        func(o *server.Options) { o.Engine, o.Proto = server.EngineLoop, server.ProtoUDPEcho },
+		"tls: it is for connections":                        func(o *server.Options) { o.Proto, o.TLS = server.ProtoUDPEcho, new(tls.Config) },
 		"block: the handlers of protocol echo do not block": func(o *server.Options) { o.Block = block },
 		`block: unknown way to block "" (there are: sleep, mutex, cpu, park)`: func(o *server.Options) {
 			o.Proto, o.Block = server.ProtoBlock, server.Block{For: time.Second}

@@ -104,6 +104,10 @@ func TestBadUsage(t *testing.T) {
 		{"serve --proto gopher", []string{`serve: proto: unknown protocol "gopher"`}},
 		{"serve --engine loop --proto http", []string{"serve: proto: engine loop does not speak http"}},
 		{"serve --engine loop --proto block", []string{"serve: proto: engine loop does not speak block: its callbacks must not block"}},
+		{"serve --engine loop --proto udp-echo", []string{"serve: proto: engine loop does not speak udp-echo"}},
+		{"serve --proto udp-echo --procs 2", []string{"serve: procs: not with protocol udp-echo"}},
+		{"serve --proto udp-echo --addr 192.0.2.1:0", []string{"serve: listen udp 192.0.2.1:0", "cannot assign requested address"}},
+		{"bench --scenario udp-echo --size 15", []string{"bench: size: a datagram has 16 to 65,507 bytes, not 15"}},
 		{"serve --proto block --block nap", []string{`serve: block: unknown way to block "nap" (there are: sleep, mutex, cpu, park)`}},
 		{"serve --proto block --for soon", []string{"--for", `"soon"`}},
 		{"serve --proto block --for 0s", []string{"serve: for: 0s is not more than 0"}},
@@ -193,7 +197,7 @@ func serveArgs(args []string) []string {
 	return append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)
 }
 
-var listening = regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (?:echo|line|length|http|block|sink|push|broadcast)(?:, \d+ processes)?\)\n$`)
+var listening = regexp.MustCompile(`^listening on (127\.0\.0\.1:\d+) \(engine (?:net|loop|coserver), proto (?:echo|line|length|http|block|sink|push|broadcast|udp-echo)(?:, \d+ processes)?\)\n$`)
 
 // startServing runs a command that is, or ends as, strand serve.
 func startServing(t *testing.T, stdin io.Reader, cmd *exec.Cmd) *serving {

@@ -15,7 +15,7 @@ import (
 
 type serveCommand struct {
 	Engine  string        `default:"coserver" help:"Engine to serve with: coserver, loop or net." placeholder:"NAME"`
-	Proto   string        `default:"echo" help:"Protocol to speak: echo, line, length (messages after their length in 4 bytes), http (net/http) or block (see --block), or what strand load has workloads for: sink, push, broadcast. Engine loop has echo, line and sink." placeholder:"NAME"`
+	Proto   string        `default:"echo" help:"Protocol to speak: echo, line, length (messages after their length in 4 bytes), http (net/http) or block (see --block), or what strand load has workloads for: sink, push, broadcast; or udp-echo, which is datagrams. Engine loop has echo, line and sink." placeholder:"NAME"`
 	Addr    string        `default:"127.0.0.1:7000" help:"Address to listen on; port 0 takes a free one. If a service manager passes just one socket, that one is served instead." placeholder:"HOST:PORT"`
 	Loops   int           `default:"0" help:"Number of event loops; 0 means one for each core." placeholder:"N"`
 	Carrier string        `default:"auto" help:"Who runs the handlers of engine coserver: auto, inline or channel." placeholder:"NAME"`
@@ -49,7 +49,10 @@ func (c *serveCommand) Run(ctx *kong.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	listener, err := c.listen(u)
+	var listener net.Listener
+	if c.Proto != server.ProtoUDPEcho { // which binds for itself
+		listener, err = c.listen(u)
+	}
 	if err != nil {
 		told.close()
 		return usageError{err}
@@ -77,6 +80,9 @@ func (c *serveCommand) options(ctx *kong.Context) (server.Options, error) {
 	}
 	if c.Procs > 1 && c.Metrics != "" {
 		return o, errors.New("metrics: each process counts for itself; not with --procs")
+	}
+	if c.Procs > 1 && c.Proto == server.ProtoUDPEcho {
+		return o, fmt.Errorf("procs: not with protocol %s: processes do not share its sockets", c.Proto)
 	}
 	var err error
 	if o.TLS, err = c.tlsConfig(); err != nil {
