@@ -52,6 +52,14 @@ func (o *Options) run(ctx context.Context, engine string, scenario Scenario) (Me
 	if err != nil {
 		return Measurement{}, err
 	}
+	if scenario.Name == scenarioUDPEcho {
+		measurement, err := o.runUDP(ctx, child, scenario)
+		child.Stop()
+		if err != nil {
+			return Measurement{}, child.explain(err)
+		}
+		return measurement, nil
+	}
 	options := o.load(scenario)
 	options.Addr = child.Addr
 	var seen seen
@@ -61,11 +69,6 @@ func (o *Options) run(ctx context.Context, engine string, scenario Scenario) (Me
 			return nil, err
 		}
 		options.OnPhase = seen.look
-		if scenario.Name == scenarioUDPEcho {
-			udp := o.loadUDP(scenario)
-			udp.Addr, udp.OnPhase = child.Addr, seen.look
-			return LoadUDP(ctx, udp)
-		}
 		return load.Run(ctx, options)
 	}()
 	if err != nil {

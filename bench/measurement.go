@@ -18,8 +18,8 @@ type Measurement struct {
 	MaxUS        float64 `json:"latency_max_us"`
 	OverRange    int64   `json:"latency_over_range"`
 	Batches      int64   `json:"latency_batches"`
-	Lost         int64   `json:"datagrams_lost,omitempty"`
 	Drained      int     `json:"drained_batches"`
+	Lost         int64   `json:"datagrams_lost,omitempty"`
 	IdleKiB      float64 `json:"resident_kib_per_conn_idle"`
 	KiB          float64 `json:"resident_kib_per_conn"`
 	ConnectsPerS float64 `json:"connects_per_s"`
@@ -44,7 +44,6 @@ func newMeasurement(s Scenario, run *result.Run, seen *seen) Measurement {
 		MaxUS:        float64(latency.Max()) / 1e3,
 		OverRange:    latency.Over,
 		Batches:      latency.TotalCount(),
-		Lost:         run.Check.Lost,
 		Drained:      run.Intervals[len(run.Intervals)-1].InFlight,
 		IdleKiB:      perConn(seen.idle - seen.before),
 		KiB:          perConn(seen.after - seen.before),

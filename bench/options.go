@@ -19,7 +19,7 @@ const (
 
 	scenarioLength = "length"
 
-	// scenarioUDPEcho is datagrams that come back, as many of each peer on their way as a batch has.
+	// scenarioUDPEcho is datagrams that come back: its connections are peers.
 	scenarioUDPEcho = "udp-echo"
 )
 
@@ -35,7 +35,7 @@ type Options struct {
 	Conns     []int         // the echo scenario runs at each of these
 	Sizes     []int         // bytes of a message
 	Pipelines []int         // messages of a batch in the line and length scenarios
-	Depths    []int         // batches in flight on a connection, in the echo and sink scenarios
+	Depths    []int         // batches in flight on a connection, in the echo and sink scenarios; of udp-echo, datagrams of a peer
 	Duration  time.Duration // measured time of each run
 	Rounds    int           // how often each engine runs in each scenario
 	Scenario  string        // one of Scenarios; empty means echo and line
@@ -96,11 +96,11 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("duration: %v is not positive", o.Duration)
 		}
 		if s.Name == scenarioUDPEcho {
-			udp := o.loadUDP(s)
-			if err := udp.validate(); err != nil {
+			options := o.udpLoad(s)
+			if err := options.Validate(); err != nil {
 				return err
 			}
-			continue // its peers share one socket
+			continue
 		}
 		options := o.load(s)
 		options.Addr = "127.0.0.1:1" // not known yet
@@ -143,12 +143,6 @@ func (o *Options) load(s Scenario) load.Options {
 		Drain:    2 * stall,
 		FailFast: true,
 	}
-}
-
-// loadUDP is the same for peers that send datagrams.
-func (o *Options) loadUDP(s Scenario) UDPOptions {
-	same := o.load(s)
-	return UDPOptions{Peers: s.Conns, Window: s.Depth, Size: s.Size, Warmup: same.Warmup, Length: same.Window}
 }
 
 // estimate is how long a run takes, with the child's start and end.

@@ -17,7 +17,11 @@ type Scenario struct {
 }
 
 func (s Scenario) String() string {
-	text := fmt.Sprintf("%s, %s, %d B", s.Name, plural(s.Conns, "connection"), s.Size)
+	who := "connection"
+	if s.Name == scenarioUDPEcho {
+		who = "peer"
+	}
+	text := fmt.Sprintf("%s, %s, %d B", s.Name, plural(s.Conns, who), s.Size)
 	if s.Pipeline > 1 {
 		text += fmt.Sprintf(", %d messages a batch", s.Pipeline)
 	}
@@ -36,7 +40,8 @@ func plural(n int, what string) string {
 
 // Scenarios returns the names of those that can be asked for.
 func Scenarios() []string {
-	return []string{scenarioEcho, scenarioLine, scenarioLength, load.WorkloadChurn, load.WorkloadSink, load.WorkloadPush, load.WorkloadBroadcast, scenarioUDPEcho}
+	return []string{scenarioEcho, scenarioLine, scenarioLength, load.WorkloadChurn, load.WorkloadSink, load.WorkloadPush, load.WorkloadBroadcast,
+		scenarioUDPEcho}
 }
 
 // Proto is the protocol that a server must speak for the scenario of that name.
@@ -68,7 +73,7 @@ func (s Scenario) operation() string {
 const pipelinedConns = 100
 
 // scenarios are echo at every number of connections, and pipelined lines at one; or what is asked for: at every number of connections and size, echo,
-// udp-echo and sink also at every depth, and what is pipelined at one number of connections, but with batches of every length.
+// sink and udp-echo also at every depth, and what is pipelined at one number of connections, but with batches of every length.
 func (o *Options) scenarios() []Scenario {
 	var all []Scenario
 	names := []string{scenarioEcho, scenarioLine}

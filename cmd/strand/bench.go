@@ -22,7 +22,7 @@ type benchCommand struct {
 	Size     []int         `default:"64" help:"Sizes of a message in bytes." placeholder:"BYTES,..."`
 	Pipeline []int         `default:"16" help:"Messages of a batch in the pipelined scenario." placeholder:"N,..."`
 	Depth    []int         `default:"1" help:"Messages in flight on a connection, for echo, sink and udp-echo." placeholder:"N,..."`
-	Scenario string        `help:"Run only this scenario: echo, line; or what runs only if asked for: length (messages after their length), churn (a connection for each message), sink (only to the server), push (only from it), broadcast (to all), udp-echo (datagrams, --depth of each of --conns peers on their way). Engine loop has no length, push, broadcast and udp-echo." placeholder:"NAME"`
+	Scenario string        `help:"Run only this scenario: echo, line; or what runs only if asked for: length (messages after their length), churn (a connection for each message), sink (only to the server), push (only from it), broadcast (to all), udp-echo (datagrams; --conns peers, --depth on their way). Engine loop has no length, push, broadcast and udp-echo." placeholder:"NAME"`
 	Duration time.Duration `default:"1s" help:"Measured time of each run."`
 	Rounds   int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
 	Peers    string        `help:"Program that has further engines: bench/peers/peers, which make peers builds." placeholder:"PROGRAM"`

@@ -107,7 +107,7 @@ func TestBadUsage(t *testing.T) {
 		{"serve --engine loop --proto udp-echo", []string{"serve: proto: engine loop does not speak udp-echo"}},
 		{"serve --proto udp-echo --procs 2", []string{"serve: procs: not with protocol udp-echo"}},
 		{"serve --proto udp-echo --addr 192.0.2.1:0", []string{"serve: listen udp 192.0.2.1:0", "cannot assign requested address"}},
-		{"bench --scenario udp-echo --size 15", []string{"bench: size: a datagram has 16 to 65507 bytes, not 15"}},
+		{"bench --scenario udp-echo --size 15", []string{"bench: size: a datagram has 16 to 65,507 bytes, not 15"}},
 		{"serve --proto block --block nap", []string{`serve: block: unknown way to block "nap" (there are: sleep, mutex, cpu, park)`}},
 		{"serve --proto block --for soon", []string{"--for", `"soon"`}},
 		{"serve --proto block --for 0s", []string{"serve: for: 0s is not more than 0"}},

@@ -33,7 +33,7 @@ func TestServeUDPEcho(t *testing.T) {
 
 func TestBenchUDPEcho(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "result.json")
-	o := run(t, exec.Command(strand, "bench", "--scenario", "udp-echo", "--conns", "10,200", "--pipeline", "2", "--quick", "--json", file))
+	o := run(t, exec.Command(strand, "bench", "--scenario", "udp-echo", "--conns", "10,200", "--depth", "2", "--quick", "--json", file))
 	require.Equal(t, 0, o.code, o.stderr)
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)

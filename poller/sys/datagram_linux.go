@@ -235,7 +235,7 @@ func (b *SendBatch) SetData(i int, data []byte, segment int) {
 	header.SetControllen(unix.CmsgSpace(2))
 }
 
-// message is what was added as message i, for kernels for tests that take one after the other.
+// message is what was added as message i, for a kernel that takes one after the other.
 func (b *SendBatch) message(i int) Message {
 	h := &b.headers
 	var address unix.RawSockaddrAny

@@ -1,4 +1,4 @@
-package bench_test
+package udpload_test
 
 import (
 	"context"
@@ -8,28 +8,39 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/strand-net/strand/bench"
 	"github.com/strand-net/strand/bench/server"
+	"github.com/strand-net/strand/bench/udpload"
+	"github.com/strand-net/strand/poller/pollertest/leak"
 )
 
-// quickUDP is a short load of a server at addr.
-func quickUDP(addr net.Addr) bench.UDPOptions {
-	return bench.UDPOptions{Addr: addr.String(), Peers: 10, Window: 2, Size: 64, Warmup: 10 * time.Millisecond, Length: 100 * time.Millisecond}
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// quickLoad is a run that is long enough to see everything happen.
+func quickLoad(addr net.Addr) udpload.Options {
+	return udpload.Options{
+		Addr: addr.String(), Peers: 5, Depth: 1, Size: 64,
+		Warmup: 20 * time.Millisecond, Window: 100 * time.Millisecond,
+	}
 }
 
-func TestLoadUDP(t *testing.T) {
+// What comes back is counted, and who watches is told when that begins and ends.
+func TestRun(t *testing.T) {
 	for _, engine := range []string{server.EngineNet, server.EngineCoserver} {
 		t.Run(engine, func(t *testing.T) {
 			srv, err := server.Listen(server.Options{Engine: engine, Proto: server.ProtoUDPEcho, Addr: "127.0.0.1:0"})
 			require.NoError(t, err)
 			served := make(chan error, 1)
 			go func() { served <- srv.Serve() }()
-			o := quickUDP(srv.Addr())
-			o.Peers, o.Window = 300, 3
-			run, err := bench.LoadUDP(t.Context(), o)
+			o := quickLoad(srv.Addr())
+			o.Peers, o.Depth = 300, 3
+			var told []string
+			o.OnBegin = func() error { told = append(told, "begin"); return nil }
+			o.OnEnd = func() error { told = append(told, "end"); return nil }
+			result, err := udpload.Run(t.Context(), o)
 			require.NoError(t, err)
-			require.Positive(t, run.Windows[0].Messages)
-			require.Equal(t, run.Windows[0].Messages, run.Operations["echo"].Response.TotalCount())
+			require.Positive(t, result.Datagrams)
+			require.Equal(t, result.Datagrams, result.Latency.TotalCount()+result.OverRange)
+			require.Equal(t, []string{"begin", "end"}, told)
 			require.NoError(t, srv.Close())
 			require.NoError(t, <-served)
 		})
@@ -63,7 +74,7 @@ func startUDP(t *testing.T, answer func(number int, data []byte) []byte) net.Add
 }
 
 // Whatever is wrong with an answer is found out.
-func TestLoadUDPChecks(t *testing.T) {
+func TestChecks(t *testing.T) {
 	var before []byte
 	for want, answer := range map[string]func(int, []byte) []byte{
 		"is not what was sent": func(number int, data []byte) []byte {
@@ -84,42 +95,42 @@ func TestLoadUDPChecks(t *testing.T) {
 		"65 bytes":           func(_ int, data []byte) []byte { return append(data, 1) },
 	} {
 		t.Run(want, func(t *testing.T) {
-			_, err := bench.LoadUDP(t.Context(), quickUDP(startUDP(t, answer)))
+			_, err := udpload.Run(t.Context(), quickLoad(startUDP(t, answer)))
 			require.ErrorContains(t, err, want)
 		})
 	}
 }
 
 // Datagrams that do not come back are counted, and hold nothing up.
-func TestLoadUDPCountsLosses(t *testing.T) {
+func TestCountsLosses(t *testing.T) {
 	addr := startUDP(t, func(number int, data []byte) []byte {
 		if number%100 == 99 {
 			return nil
 		}
 		return data
 	})
-	o := quickUDP(addr)
-	o.Warmup, o.Length = 0, time.Second
-	run, err := bench.LoadUDP(t.Context(), o)
+	o := quickLoad(addr)
+	o.Warmup, o.Window = 0, time.Second
+	result, err := udpload.Run(t.Context(), o)
 	require.NoError(t, err)
-	require.Positive(t, run.Check.Lost)
-	require.Greater(t, run.Windows[0].Messages, 10*run.Check.Lost)
+	require.Positive(t, result.Lost)
+	require.Greater(t, result.Datagrams, 10*result.Lost)
 }
 
-func TestLoadUDPValidates(t *testing.T) {
-	good := quickUDP(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
-	for want, change := range map[string]func(*bench.UDPOptions){
-		"size: a datagram has 16 to 65507 bytes": func(o *bench.UDPOptions) { o.Size = 15 },
-		"conns: 65536 peers":                     func(o *bench.UDPOptions) { o.Peers = 1 << 16 },
-		"addr: 192.0.2.1:9 is not in":            func(o *bench.UDPOptions) { o.Addr = "192.0.2.1:9" },
+func TestValidate(t *testing.T) {
+	good := quickLoad(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
+	for want, change := range map[string]func(*udpload.Options){
+		"size: a datagram has 16 to 65,507 bytes": func(o *udpload.Options) { o.Size = 15 },
+		"conns: 65536 peers":                      func(o *udpload.Options) { o.Peers = 1 << 16 },
+		"addr: 192.0.2.1:9 is not in":             func(o *udpload.Options) { o.Addr = "192.0.2.1:9" },
 	} {
 		o := good
 		change(&o)
-		_, err := bench.LoadUDP(t.Context(), o)
+		_, err := udpload.Run(t.Context(), o)
 		require.ErrorContains(t, err, want)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := bench.LoadUDP(ctx, good)
+	_, err := udpload.Run(ctx, good)
 	require.ErrorIs(t, err, context.Canceled)
 }
