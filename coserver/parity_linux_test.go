@@ -39,7 +39,7 @@ var scripts = map[string]script{
 	"a write deadline in the past": {us.deadline("Write", past), us.write(1), us.write(1), peer.write(3), us.read(3), us.deadline("Write", far), us.write(1)},
 	"both deadlines in the past":   {peer.write(3), us.deadline("", past), us.read(1), us.write(1), us.copyOut(), us.deadline("", none), us.read(3), us.write(1)},
 	"a read deadline passes":       {us.deadline("Read", near), us.read(1), us.read(1), us.write(1), us.deadline("Read", far), peer.write(1), us.read(1)},
-	"a deadline within a message":  {peer.write(3), us.deadline("Read", near), us.readFull(10), us.deadline("Read", none), peer.write(7), us.readFull(7)},
+	"a deadline within a message":  {peer.write(3), us.deadline("Read", soon), us.readFull(10), us.deadline("Read", none), peer.write(7), us.readFull(7)},
 	"a write deadline passes":      {begin(us.flood()), peer.awaitInput(), us.deadline("Write", near), us.join(), us.write(1), us.deadline("Write", none), peer.drain(), us.write(1), peer.drain()},
 	"a deadline wakes a read":      {begin(us.read(1)), us.deadline("Read", past), us.join(), us.deadline("Read", none), peer.write(2), us.read(2)},
 	"a deadline wakes a write":     {begin(us.flood()), peer.awaitInput(), us.deadline("Write", past), us.join(), us.deadline("", none), peer.drain()},

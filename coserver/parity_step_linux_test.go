@@ -199,6 +199,7 @@ const (
 	past = -time.Hour
 	none = time.Duration(0)
 	near = 10 * time.Millisecond
+	soon = 300 * time.Millisecond // leaves time for something to be done before
 	far  = time.Hour
 )
 

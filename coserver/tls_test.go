@@ -175,7 +175,7 @@ func (c *choppy) release(t *testing.T) {
 func TestHandshakeTimeout(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		reported := make(chan error, 1)
-		s := &coserver.Server{Handler: echoNext, Carrier: carrier, TLSConfig: serverTLS(), HandshakeTimeout: 50 * time.Millisecond,
+		s := &coserver.Server{Handler: echoNext, Carrier: carrier, TLSConfig: serverTLS(), HandshakeTimeout: time.Second, // a slow machine needs some of it
 			OnError: func(_ *coserver.Conn, err error) { reported <- err }}
 		addr := start(t, s, "tcp")
 		silent := dial(t, addr)
@@ -187,7 +187,7 @@ func TestHandshakeTimeout(t *testing.T) {
 
 		// The limit ends with the handshake.
 		c := dialTLS(t, addr, clientTLS())
-		time.Sleep(100 * time.Millisecond) // it is the passing of time that must do nothing
+		time.Sleep(1100 * time.Millisecond) // it is the passing of time that must do nothing
 		exchange(t, c, "later")
 	})
 }

@@ -34,15 +34,20 @@ func TestSourcesPortsAndShards(t *testing.T) {
 	o := quick(&net.TCPAddr{})
 	o.Addr = fmt.Sprintf("127.0.0.1:%d,%d", ports[0], ports[1])
 	o.Conns, o.Sources, o.Rate, o.ID = 26, []string{"127.0.3.1", "127.0.2.0/30"}, 400, "one"
-	var runs []*result.Run
-	for shard := range 3 {
-		o.Shard = result.Shard{Index: shard + 1, Of: 3}
-		run, err := load.Run(t.Context(), o)
-		require.NoError(t, err)
+	runs := make([]*result.Run, 3)
+	errs := make([]error, 3)
+	var all sync.WaitGroup
+	for shard := range runs {
+		part := o
+		part.Shard = result.Shard{Index: shard + 1, Of: 3}
+		all.Go(func() { runs[shard], errs[shard] = load.Run(t.Context(), part) })
+	}
+	all.Wait()
+	for shard, run := range runs {
+		require.NoError(t, errs[shard])
 		requireFaultless(t, run)
 		require.Equal(t, []int{9, 9, 8}[shard], run.Connect.Made)
 		require.InEpsilon(t, 400*float64(run.Connect.Made)/26, run.Target, 1e-9)
-		runs = append(runs, run)
 	}
 	merged, err := result.Merge(runs)
 	require.NoError(t, err)
