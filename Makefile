@@ -29,7 +29,7 @@ lint:
 deps: ## who may know whom (docs/design.md)
 	.ci/deps
 
-cross: ## every platform compiles, tests included
+cross: ## every platform compiles, tests included; with ALL=1 those that differ little from another, too
 	.ci/cross
 
 test:
