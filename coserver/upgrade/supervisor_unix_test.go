@@ -215,7 +215,7 @@ func TestWorkerIsRestarted(t *testing.T) {
 
 // A worker that falls again and again is started less and less often, until it is healthy again.
 func TestRestartsBackOff(t *testing.T) {
-	const least, most = 20 * time.Millisecond, 80 * time.Millisecond
+	const least, most = 100 * time.Millisecond, 400 * time.Millisecond
 	s := startSupervisor(t, &upgrade.Supervisor{Workers: 1, MinPause: least, MaxPause: most, HealthyAfter: 300 * time.Millisecond},
 		"serves", "tcp", "127.0.0.1:0")
 	crash := func() time.Duration {
