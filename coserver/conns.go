@@ -2,6 +2,7 @@ package coserver
 
 import (
 	"iter"
+	"math/rand/v2"
 	"time"
 )
 
@@ -21,9 +22,17 @@ func (s *Server) Conns() iter.Seq[*Conn] {
 		if r == nil {
 			return
 		}
-		for _, c := range r.snapshot() {
-			if !yield(c) {
-				return
+		conns := r.snapshot()
+		if len(conns) == 0 {
+			return
+		}
+		// Who sends to all, again and again, is not to serve the same one last each time.
+		first := rand.IntN(len(conns))
+		for _, part := range [...][]*Conn{conns[first:], conns[:first]} {
+			for _, c := range part {
+				if !yield(c) {
+					return
+				}
 			}
 		}
 	}
@@ -48,12 +57,15 @@ func (s *Server) Conn(id uint64) *Conn {
 	return r.byID[id]
 }
 
+// snapshot returns the connections. The caller must not write to what it gets: the next caller may get the same.
 func (r *run) snapshot() []*Conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	conns := make([]*Conn, 0, r.count)
-	for c := r.conns; c != nil; c = c.next {
-		conns = append(conns, c)
+	if r.listed == nil && r.count > 0 {
+		r.listed = make([]*Conn, 0, r.count)
+		for c := r.conns; c != nil; c = c.next {
+			r.listed = append(r.listed, c)
+		}
 	}
-	return conns
+	return r.listed
 }

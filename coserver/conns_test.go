@@ -58,6 +58,20 @@ func TestConns(t *testing.T) {
 	})
 }
 
+// Whoever sends to all does not serve the same one last each time.
+func TestConnsBeginAnywhere(t *testing.T) {
+	const count = 5
+	s := &coserver.Server{Engine: newEngine(t, coserver.EngineConfig{Loops: 2})}
+	conns, _ := audience(t, s, count)
+	last := make(map[*coserver.Conn]bool)
+	for range 1000 {
+		all := slices.Collect(s.Conns())
+		require.ElementsMatch(t, conns, all)
+		last[all[count-1]] = true
+	}
+	require.Len(t, last, count)
+}
+
 // No ID is given twice, on any loop, to connections that are accepted or dialled.
 func TestIDsAreUnique(t *testing.T) {
 	engine := newEngine(t, coserver.EngineConfig{Loops: 3})

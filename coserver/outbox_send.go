@@ -55,12 +55,14 @@ func (s *sender) RunOnLoop() {
 		s.mu.Unlock()
 		s.next = 0
 	}
-	for conns, sent := 0, 0; s.next < len(s.taken) && conns < senderConns && sent < senderBudget; conns++ {
+	conns := 0
+	for sent := 0; s.next < len(s.taken) && conns < senderConns && sent < senderBudget; conns++ {
 		c := s.taken[s.next]
 		s.taken[s.next] = nil
 		s.next++
 		sent += c.sendDue()
 	}
+	s.loop.Handled(conns) // each is as much work as an event is
 	s.mu.Lock()
 	more := s.next < len(s.taken) || len(s.due) > 0
 	s.posted = more

@@ -34,6 +34,7 @@ type run struct {
 
 	listeners []*Listener      // protected by mu, as all of this is
 	conns     *Conn            // the first of a list
+	listed    []*Conn          // the same, as long as nothing has changed since somebody asked; it must not be written to
 	byID      map[uint64]*Conn // nil until somebody looks for one
 	retiring  bool             // no listener is taken any more
 }
@@ -72,7 +73,7 @@ func (r *run) add(c *Conn) bool {
 	if c.next = r.conns; c.next != nil {
 		c.next.prev = c
 	}
-	r.conns = c
+	r.conns, r.listed = c, nil
 	if r.byID != nil {
 		r.byID[c.ID()] = c
 	}
@@ -99,7 +100,7 @@ func (r *run) unlink(c *Conn) {
 	if c.next != nil {
 		c.next.prev = c.prev
 	}
-	c.prev, c.next = nil, nil
+	c.prev, c.next, r.listed = nil, nil, nil
 	delete(r.byID, c.ID())
 	r.left()
 }

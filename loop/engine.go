@@ -56,6 +56,7 @@ type Engine struct {
 	pipes  pipes
 
 	starved atomic.Int32 // listeners that rest for want of descriptors or memory
+	roused  atomic.Int32 // loops that have been woken and have not noticed yet
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{}

@@ -39,7 +39,8 @@ type Loop struct {
 	sockets atomic.Int64 // attached or on their way here: what leastLoaded compares
 	holds   atomic.Int64 // who needs the loop to go on
 
-	mailbox mailbox // work from other goroutines
+	mailbox mailbox     // work from other goroutines
+	roused  atomic.Bool // somebody has woken it, and it has not noticed yet
 	closing atomic.Bool
 	visit   visit
 	thread  atomic.Int64 // that the loop's goroutine was on when the latest turn began
@@ -185,7 +186,7 @@ func (l *Loop) iterate() {
 // whoever posts later wakes it.
 func (l *Loop) wait() {
 	l.stats.note(len(l.ready.items)+len(l.arrived), l.count)
-	if l.handled += l.count; l.handled >= giveWayAfter {
+	if l.handled += l.count; l.handled >= giveWayAfter || l.engine.roused.Load() > 0 {
 		l.handled = 0
 		runtime.Gosched()
 	}
@@ -201,6 +202,7 @@ func (l *Loop) wait() {
 	var err error
 	l.count, err = l.poller.Wait(l.events, timeout)
 	l.mailbox.awake()
+	l.risen()
 	l.noteThread()
 	if err != nil {
 		// The poller is ours alone and its descriptors are valid: this is not the kernel's answer to anybody's input.
@@ -208,7 +210,7 @@ func (l *Loop) wait() {
 	}
 }
 
-// Handled says that an event was worth n: what it brought counts as so many for the loop's giving way. Loop goroutine only.
+// Handled says that something was worth n events: it counts as so many for the loop's giving way. Loop goroutine only.
 func (l *Loop) Handled(n int) { l.handled += n }
 
 // begin opens the connections that have been accepted.
@@ -226,10 +228,26 @@ func (l *Loop) begin() {
 func (l *Loop) Post(r Runner) bool {
 	wake, ok := l.mailbox.post(r)
 	if wake {
-		// Wake fails only once the poller is closed, which is after the mailbox.
-		_ = l.poller.Wake()
+		l.rouse()
 	}
 	return ok
+}
+
+// rouse ends the loop's wait. A loop that is parked gets a processor when some thread asks for readiness. While another loop finds work each
+// time that it looks, there may be none that does; so each that comes to its own wait meanwhile gives way.
+func (l *Loop) rouse() {
+	if !l.roused.Swap(true) {
+		l.engine.roused.Add(1)
+	}
+	// Wake fails only once the poller is closed, which is after the mailbox.
+	_ = l.poller.Wake()
+}
+
+// risen ends rouse. Loop goroutine only.
+func (l *Loop) risen() {
+	if l.roused.Load() && l.roused.Swap(false) {
+		l.engine.roused.Add(-1)
+	}
 }
 
 // Requeue runs r later, when everything else that is ready has had its turn: the way to stop at the end of a fair share
