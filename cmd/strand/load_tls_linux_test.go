@@ -11,7 +11,7 @@ import (
 
 func TestLoadOverTLS(t *testing.T) {
 	flags, _ := certificate(t)
-	s := serve(t, nil, append(flags, "--engine", "coserver")...)
+	s := serve(t, nil, append(flags, "--engine", "net")...)
 	over := func(more ...string) *exec.Cmd { return exec.Command(strand, loadArgs(s.addr, more...)...) }
 	o := run(t, over("--tls", "--tls-ca", flags[slices.Index(flags, "--tls-cert")+1], "--tls-name", "example.com"))
 	require.Equal(t, 0, o.code, o.stderr)
