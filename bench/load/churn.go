@@ -43,6 +43,20 @@ func (w *worker) arrived(c *conn, ready poller.Readiness) error {
 	if errno := socketError(c.fd); errno != 0 {
 		return w.failVisit(c, fmt.Errorf("connect: %w", errno))
 	}
+	if w.security != nil {
+		w.beginTLS(c)
+	}
+	return w.admitted(c)
+}
+
+// admitted goes on with a visit when TLS, if it is spoken, may have shaken hands.
+func (w *worker) admitted(c *conn) error {
+	if done, err := w.shakeHands(c); !done || err != nil {
+		if err != nil {
+			return w.failVisit(c, err)
+		}
+		return nil
+	}
 	c.state = stateOpen
 	w.openConns++
 	now := w.kernel.Nanotime()
@@ -68,7 +82,7 @@ func (w *worker) hangUp(c *conn) {
 	if c.state == stateOpen {
 		w.openConns--
 	}
-	w.kernel.Close(c.fd)
+	w.closeSocket(c)
 	c.fd, c.state = -1, stateNew
 	c.head, c.sent, c.headAt, c.sentAt, c.due, c.suspect = c.tail, c.tail, 0, 0, 0, nil
 }
@@ -99,7 +113,11 @@ func (w *worker) nextVisits() error {
 func (w *worker) failVisit(c *conn, err error) error {
 	kind := kindConnect
 	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	var handshake *handshakeError
+	switch {
+	case errors.As(err, &handshake):
+		kind = kindHandshake
+	case errors.As(err, &errno):
 		kind = errno.Error()
 	}
 	return w.fail(c, kind, err)
@@ -118,7 +136,7 @@ func (w *worker) revisit(c *conn, kind string) {
 
 // lookAtVisit ends a visit that takes too long to connect, and begins one where the last has failed.
 func (w *worker) lookAtVisit(c *conn) error {
-	if c.state == stateConnecting && w.now-c.heard > w.connecting.wait {
+	if (c.state == stateConnecting || c.state == stateSecuring) && w.now-c.heard > w.connecting.wait {
 		return w.failVisit(c, errors.New("connect: no answer"))
 	}
 	if c.more.began == 0 && c.role == roleActive {

@@ -3,7 +3,6 @@ package load
 import (
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 
 	"github.com/strand-net/strand/poller"
@@ -12,6 +11,7 @@ import (
 // conn is one connection and what is on its way there.
 type conn struct {
 	fd    int
+	tls   *session // or nil
 	state connState
 	role  role
 	again bool   // it is among those that have more to send
@@ -58,7 +58,8 @@ type connState uint8
 const (
 	stateNew connState = iota
 	stateConnecting
-	stateHello // connected, and waiting for the answer to what a protocol begins with
+	stateSecuring // connected, and in the handshake of TLS
+	stateHello    // connected, and waiting for the answer to what a protocol begins with
 	stateOpen
 	stateEnded
 )
@@ -174,13 +175,21 @@ func (w *worker) dispatch(c *conn, ready poller.Readiness) error {
 	switch {
 	case c.state == stateConnecting && w.work == workChurn:
 		return w.arrived(c, ready)
+	case c.state == stateSecuring && w.work == workChurn:
+		return w.admitted(c)
 	case c.state != stateOpen:
 		return nil
-	case c.role == roleSlow:
+	}
+	ended := ready&(poller.ReadClosed|poller.Closed) != 0
+	if c.tls != nil {
+		if err := w.prepareTLS(c, ready, ended); err != nil || c.state != stateOpen {
+			return err
+		}
+	}
+	if c.role == roleSlow {
 		return w.dispatchSlow(c, ready)
 	}
 	unsent := c.tail
-	ended := ready&(poller.ReadClosed|poller.Closed) != 0
 	for more := ready&poller.Readable != 0; more; {
 		var err error
 		if more, err = w.pull(c, ended); err != nil || c.state != stateOpen {
@@ -211,7 +220,7 @@ func (w *worker) push(c *conn) error {
 			n += w.payload.fill(w.out[n:], c.slot(at), offset)
 			offset = 0
 		}
-		sent, errno := w.kernel.Send(c.fd, w.out[:n])
+		sent, errno := w.send(c, w.out[:n])
 		switch errno {
 		case 0:
 			if w.work == workSink {
@@ -222,7 +231,7 @@ func (w *worker) push(c *conn) error {
 			return nil
 		case syscall.EINTR:
 		default:
-			return w.fail(c, errno.Error(), os.NewSyscallError("send", errno))
+			return w.broken(c, "send", errno)
 		}
 	}
 	if w.finishing {
@@ -258,14 +267,14 @@ func (w *worker) pushed(c *conn, n int) {
 // pull reads once; more says that it must be called again. A read that does not fill the buffer has drained the socket, unless the
 // peer's end lies behind the data: no further event would tell of that.
 func (w *worker) pull(c *conn, ended bool) (more bool, err error) {
-	n, errno := w.kernel.Recv(c.fd, w.in)
+	n, errno := w.recv(c, w.in)
 	switch {
 	case errno == syscall.EAGAIN:
 		return false, nil
 	case errno == syscall.EINTR:
 		return true, nil
 	case errno != 0:
-		return false, w.fail(c, errno.Error(), os.NewSyscallError("recv", errno))
+		return false, w.broken(c, "recv", errno)
 	case n == 0:
 		return false, w.closed(c)
 	}
@@ -281,7 +290,7 @@ func (w *worker) pull(c *conn, ended bool) (more bool, err error) {
 	default:
 		err = w.take(c, w.in[:n])
 	}
-	return ended || n == len(w.in), err
+	return ended || n == len(w.in) || c.tls != nil, err // a record need not be the last that has come
 }
 
 // closed is what the end of the stream from the server means.

@@ -62,6 +62,8 @@ func (w *worker) makeConns() error {
 			switch {
 			case c.state == stateConnecting && event.Readiness&(poller.Writable|poller.Closed) != 0:
 				err = w.connected(c)
+			case c.state == stateSecuring:
+				err = w.secured(c)
 			case c.state == stateHello && event.Readiness&poller.Readable != 0:
 				err = w.hear(c)
 			}
@@ -107,6 +109,20 @@ func (w *worker) connected(c *conn) error {
 	if errno := socketError(c.fd); errno != 0 {
 		return w.unconnected(c, os.NewSyscallError("connect", errno))
 	}
+	if w.security != nil {
+		w.beginTLS(c)
+	}
+	return w.secured(c)
+}
+
+// secured goes on with a connection when TLS, if it is spoken, may have shaken hands.
+func (w *worker) secured(c *conn) error {
+	if done, err := w.shakeHands(c); !done || err != nil {
+		if err != nil {
+			return w.unconnected(c, err)
+		}
+		return nil
+	}
 	if waits, err := w.greet(c); waits || err != nil {
 		return err
 	}
@@ -118,7 +134,7 @@ func (w *worker) connected(c *conn) error {
 func (w *worker) opened(c *conn) {
 	p := &w.connecting
 	c.state = stateOpen
-	p.latency.Record(w.now - c.heard)
+	p.latency.Record(w.kernel.Nanotime() - c.heard)
 	p.done, p.made = p.done+1, p.made+1
 	w.openConns++
 }
@@ -128,7 +144,11 @@ func (w *worker) unconnected(c *conn, err error) error {
 	p := &w.connecting
 	kind := kindConnect
 	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	var handshake *handshakeError
+	switch {
+	case errors.As(err, &handshake):
+		kind = kindHandshake
+	case errors.As(err, &errno):
 		kind = "connect: " + errno.Error()
 	}
 	err = fmt.Errorf("connection %d of %d to %v: %w", c.id+1, w.total, w.remoteOf(c), err)
@@ -151,7 +171,7 @@ func (w *worker) lookAtHandshakes() error {
 	}
 	p := &w.connecting
 	for i := range w.conns[:p.started] {
-		if c := &w.conns[i]; (c.state == stateConnecting || c.state == stateHello) && w.now-c.heard > p.wait {
+		if c := &w.conns[i]; (c.state == stateConnecting || c.state == stateSecuring || c.state == stateHello) && w.now-c.heard > p.wait {
 			if err := w.unconnected(c, fmt.Errorf("connect: no answer for %v", time.Duration(p.wait))); err != nil {
 				return err
 			}

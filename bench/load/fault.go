@@ -13,6 +13,8 @@ const (
 	kindContent      = "wrong content"
 	kindStalled      = "stalled"
 	kindConnect      = "connect: no answer"
+	kindHandshake    = "tls: handshake failed"
+	kindTLS          = "tls"
 	kindNoConnection = "planned on a connection that had ended"
 )
 
@@ -45,9 +47,7 @@ func (w *worker) fail(c *conn, kind string, err error) error {
 
 // discard closes connection c and forgets what was on its way.
 func (w *worker) discard(c *conn) {
-	if c.fd >= 0 {
-		w.kernel.Close(c.fd)
-	}
+	w.closeSocket(c)
 	*c = conn{fd: -1, state: stateEnded, id: c.id, role: c.role}
 }
 

@@ -4,6 +4,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,11 @@ func Run(ctx context.Context, o Options) (*result.Run, error) {
 	if err := r.opts.CheckDescriptors(); err != nil {
 		return nil, err
 	}
+	if r.opts.TLS != nil {
+		if r.security, err = r.opts.TLS.config(&r.opts); err != nil {
+			return nil, err
+		}
+	}
 	ctx, r.cancel = context.WithCancelCause(ctx)
 	defer r.cancel(nil)
 	r.ctx = ctx
@@ -49,16 +55,17 @@ func Run(ctx context.Context, o Options) (*result.Run, error) {
 
 // run is the part of a run that is not on the way of any message.
 type run struct {
-	opts    Options
-	local   Options // what this shard has of them
-	first   int     // number of its first connection
-	remotes []net.Addr
-	sources []netip.Addr
-	steal   result.StealWatch
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	workers []*worker
-	all     sync.WaitGroup
+	opts     Options
+	local    Options // what this shard has of them
+	first    int     // number of its first connection
+	remotes  []net.Addr
+	sources  []netip.Addr
+	security *tls.Config // or nil
+	steal    result.StealWatch
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	workers  []*worker
+	all      sync.WaitGroup
 
 	connected chan struct{}      // one for each worker
 	traffic   chan struct{}      // closed when traffic can be planned
@@ -124,7 +131,7 @@ func (r *run) prepare() error {
 			return err
 		}
 		r.workers = append(r.workers, w)
-		w.remotes, w.sources, w.total = r.remotes, r.sources, r.opts.Conns
+		w.remotes, w.sources, w.security, w.total = r.remotes, r.sources, r.security, r.opts.Conns
 		active, slow := share(o.Active, i, o.Threads), share(o.Slow, i, o.Threads)
 		idle := share(o.Conns-o.Active-o.Slow, i, o.Threads)
 		n := active + idle + slow
@@ -406,6 +413,9 @@ func (o *Options) name() string {
 	}
 	if o.Conns == 1 {
 		conns = "connection"
+	}
+	if o.TLS != nil {
+		what += " over TLS"
 	}
 	text := fmt.Sprintf("%s, %d %s, %v B", what, o.Conns, conns, o.Size)
 	if o.Batch > 1 {

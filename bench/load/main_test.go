@@ -53,7 +53,11 @@ func quick(addr net.Addr) load.Options {
 func startServer(t *testing.T, proto string) net.Addr { return startEngine(t, server.EngineNet, proto) }
 
 func startEngine(t *testing.T, engine, proto string) net.Addr {
-	srv, err := server.Listen(server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"})
+	return start(t, server.Options{Engine: engine, Proto: proto, Addr: "127.0.0.1:0"})
+}
+
+func start(t *testing.T, o server.Options) net.Addr {
+	srv, err := server.Listen(o)
 	require.NoError(t, err)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()

@@ -55,6 +55,10 @@ type Options struct {
 	Protocol string // one of the Protocol constants, instead of an echo; empty means none
 	Path     string // for protocols over HTTP; empty means /
 
+	// TLS has the connections speak it. The handshake belongs to connecting, and to a visit of WorkloadChurn; each is a full one, without resumption.
+	// Bytes are those of messages, without what TLS adds. nil means none.
+	TLS *TLS `json:",omitempty"`
+
 	Framing string // one of the Framing constants; empty means raw
 	Size    Sizes  // of messages, their framing included; the zero value means 64
 	Batch   int    // messages of an operation, which are sent together; 0 means 1
@@ -260,6 +264,9 @@ func (o *Options) validateWhat() error {
 		if err := oneOf("protocol", o.Protocol, protocols()...); err != nil {
 			return err
 		}
+	}
+	if err := o.TLS.validate(o); err != nil {
+		return err
 	}
 	return o.validateRoles()
 }

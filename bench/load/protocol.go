@@ -279,9 +279,9 @@ func (w *worker) greet(c *conn) (waits bool, err error) {
 	if c.more == nil || c.more.protocol == nil || c.more.protocol.hello == nil {
 		return false, nil
 	}
-	n, errno := w.kernel.Send(c.fd, c.more.protocol.hello)
+	n, errno := w.send(c, c.more.protocol.hello)
 	if errno != 0 {
-		return true, w.unconnected(c, fmt.Errorf("hello: send: %w", errno))
+		return true, w.unconnected(c, fmt.Errorf("hello: %w", c.callError("send", errno)))
 	}
 	if n < len(c.more.protocol.hello) {
 		return true, w.unconnected(c, errors.New("hello: the socket does not take it"))
@@ -292,10 +292,10 @@ func (w *worker) greet(c *conn) (waits bool, err error) {
 
 // hear takes what comes in answer to hello.
 func (w *worker) hear(c *conn) error {
-	n, errno := w.kernel.Recv(c.fd, w.in)
+	n, errno := w.recv(c, w.in)
 	switch {
 	case errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR:
-		return w.unconnected(c, fmt.Errorf("hello: recv: %w", errno))
+		return w.unconnected(c, fmt.Errorf("hello: %w", c.callError("recv", errno)))
 	case errno != 0:
 		return nil
 	case n == 0:

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -16,13 +17,14 @@ import (
 // worker drives a part of the connections from one goroutine, with a poller of its own, so that measuring costs as little as a
 // single-threaded C program does. It meets the rest of the run only when it has been connected, and once for each segment.
 type worker struct {
-	opts    *Options
-	remotes []net.Addr
-	sources []netip.Addr
-	total   int // connections of the run
-	work    work
-	open    bool
-	ctx     context.Context
+	opts     *Options
+	remotes  []net.Addr
+	sources  []netip.Addr
+	security *tls.Config // or nil
+	total    int         // connections of the run
+	work     work
+	open     bool
+	ctx      context.Context
 
 	kernel  sys.Kernel
 	poller  poller.Poller
@@ -110,9 +112,7 @@ func (w *worker) close() {
 	w.alarm.close()
 	w.poller.Close()
 	for i := range w.conns {
-		if w.conns[i].fd >= 0 {
-			w.kernel.Close(w.conns[i].fd)
-		}
+		w.closeSocket(&w.conns[i])
 	}
 }
 
@@ -389,7 +389,7 @@ func (w *worker) censor(end int64) error {
 	}
 	for i := range w.conns {
 		c := &w.conns[i]
-		if w.work == workChurn && c.state == stateConnecting {
+		if w.work == workChurn && (c.state == stateConnecting || c.state == stateSecuring) {
 			w.seg.done(kindMain, w.now, c.more.planned, c.more.began)
 			if c.more.planned >= w.seg.from {
 				w.seg.kinds[kindMain].censored++

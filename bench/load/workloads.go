@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/strand-net/strand/poller"
-	"github.com/strand-net/strand/poller/sys"
 )
 
 // work is a workload, by a number.
@@ -133,10 +132,7 @@ func (w *worker) shutdown(c *conn) error {
 	case w.work != workPush:
 		return nil
 	}
-	if errno := w.kernel.Shutdown(c.fd, sys.ShutWrite); errno != 0 {
-		return w.fail(c, errno.Error(), fmt.Errorf("shutdown: %w", errno))
-	}
-	return nil
+	return w.endSending(c)
 }
 
 // finished takes the end of the stream after the sending side was shut down.
@@ -230,9 +226,9 @@ func (w *worker) checkReceipt(c *conn) error {
 func (w *worker) order(c *conn) error {
 	rate := w.opts.Rate / float64(w.opts.Conns)
 	text := PushOrder{Conn: c.id, Rate: rate, Size: w.opts.Size}.String()
-	n, errno := w.kernel.Send(c.fd, []byte(text))
+	n, errno := w.send(c, []byte(text))
 	if errno != 0 {
-		return w.fail(c, errno.Error(), fmt.Errorf("send: %w", errno))
+		return w.broken(c, "send", errno)
 	}
 	if n < len(text) {
 		return w.fail(c, kindClosed, errors.New("send: the socket does not take a line"))
@@ -424,7 +420,7 @@ func (w *worker) slowBytes(c *conn, offset int64, most int) []byte {
 // pushSlow sends until the socket is full.
 func (w *worker) pushSlow(c *conn) error {
 	for !w.draining {
-		sent, errno := w.kernel.Send(c.fd, w.slowBytes(c, c.more.bytes, patternPeriod))
+		sent, errno := w.send(c, w.slowBytes(c, c.more.bytes, patternPeriod))
 		switch errno {
 		case 0:
 			c.more.bytes += int64(sent)
@@ -432,7 +428,7 @@ func (w *worker) pushSlow(c *conn) error {
 			return nil
 		case syscall.EINTR:
 		default:
-			return w.fail(c, errno.Error(), fmt.Errorf("send: %w", errno))
+			return w.broken(c, "send", errno)
 		}
 	}
 	return nil
@@ -446,14 +442,14 @@ func (w *worker) pullSlow(c *conn) error {
 		if !w.draining {
 			most = int(min(int64(most), m.allowance))
 		}
-		n, errno := w.kernel.Recv(c.fd, w.in[:most])
+		n, errno := w.recv(c, w.in[:most])
 		switch {
 		case errno == syscall.EAGAIN:
 			return nil
 		case errno == syscall.EINTR:
 			continue
 		case errno != 0:
-			return w.fail(c, errno.Error(), fmt.Errorf("recv: %w", errno))
+			return w.broken(c, "recv", errno)
 		case n == 0:
 			return w.fail(c, kindClosed, fmt.Errorf("%w after %d of %d bytes", errClosedByServer, m.back, m.bytes))
 		}

@@ -28,8 +28,8 @@ func (r *Run) WriteTable(w io.Writer) error {
 		if r.Target > 0 {
 			target = fmt.Sprintf(" of %.6g planned", r.Target)
 		}
-		line("rate", "%.6g operations/s%s, %.6g messages/s, %s/s out, %s/s in, in %d windows of %.3g s all together", per(total.Operations), target,
-			per(total.Messages), bytesText(per(total.BytesOut)), bytesText(per(total.BytesIn)), len(r.Windows), total.Seconds)
+		line("rate", "%.6g operations/s%s, %.6g messages/s, %s/s out, %s/s in, in %s", per(total.Operations), target,
+			per(total.Messages), bytesText(per(total.BytesOut)), bytesText(per(total.BytesIn)), r.windowsText(total.Seconds))
 	}
 	line("connections", "%d of %d in %.3g s, %d failed", r.Connect.Made, r.Connect.Wanted, r.Connect.Seconds, r.Connect.Failed)
 	line("checked", "%d answers: %d lost, %d reordered, %d duplicated, %d corrupt", r.Check.Checked, r.Check.Lost, r.Check.Reordered, r.Check.Duplicated, r.Check.Corrupt)
@@ -152,4 +152,12 @@ func threeDigits(v float64) string {
 		return fmt.Sprintf("%.0f", v)
 	}
 	return fmt.Sprintf("%#.3g", v)
+}
+
+// windowsText says how long was measured.
+func (r *Run) windowsText(seconds float64) string {
+	if len(r.Windows) == 1 {
+		return fmt.Sprintf("one window of %.3g s", seconds)
+	}
+	return fmt.Sprintf("%d windows of %.3g s all together", len(r.Windows), seconds)
 }

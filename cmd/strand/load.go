@@ -36,6 +36,12 @@ type loadCommand struct {
 	SlowRate  int           `help:"Bytes a second that they read." placeholder:"N" group:"What:"`
 	Source    []string      `help:"Addresses, or prefixes of them, that connections come from in turn." placeholder:"ADDR,..." group:"What:"`
 
+	TLS         bool     `name:"tls" help:"Speak TLS. The handshake is a part of connecting." group:"TLS:"`
+	TLSInsecure bool     `name:"tls-insecure" help:"Accept any certificate." group:"TLS:"`
+	TLSCA       string   `name:"tls-ca" help:"Accept what those have signed whose certificates are in this file, in PEM; by default the system's." placeholder:"FILE" group:"TLS:"`
+	TLSName     string   `name:"tls-name" help:"Whom the server's certificate must be for; the host of the address by default." placeholder:"NAME" group:"TLS:"`
+	ALPN        []string `name:"alpn" help:"Application protocols to offer, of which the server must choose one." placeholder:"NAME,..." group:"TLS:"`
+
 	Shards  int        `help:"Run so many processes, each with its share of the connections, and put their results together: one process may have only so many descriptors." placeholder:"N" group:"Shards:"`
 	Shard   shardValue `help:"Run this share of a run: INDEX/N, from 1. Needs --run-id and --start-at." placeholder:"I/N" group:"Shards:"`
 	RunID   string     `name:"run-id" help:"What all shards of a run have in common." placeholder:"ID" group:"Shards:"`
@@ -144,6 +150,9 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 	if err := c.explicit(); err != nil {
 		return o, nil, err
 	}
+	if err := c.tlsOptions(&o); err != nil {
+		return o, nil, err
+	}
 	if err := c.shardOptions(&o); err != nil {
 		return o, nil, err
 	}
@@ -173,6 +182,23 @@ func (c *loadCommand) explicit() error {
 	} {
 		if flag.zero {
 			return fmt.Errorf("%s: 0 is less than 1", flag.name)
+		}
+	}
+	return nil
+}
+
+// tlsOptions completes o for a run over TLS.
+func (c *loadCommand) tlsOptions(o *load.Options) error {
+	if c.TLS {
+		o.TLS = &load.TLS{Insecure: c.TLSInsecure, CA: c.TLSCA, Name: c.TLSName, ALPN: c.ALPN}
+		return nil
+	}
+	for _, flag := range []struct {
+		name string
+		set  bool
+	}{{"tls-insecure", c.TLSInsecure}, {"tls-ca", c.TLSCA != ""}, {"tls-name", c.TLSName != ""}, {"alpn", len(c.ALPN) > 0}} {
+		if flag.set {
+			return fmt.Errorf("%s: it needs --tls", flag.name)
 		}
 	}
 	return nil
