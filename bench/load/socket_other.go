@@ -3,23 +3,22 @@
 package load
 
 import (
+	"errors"
 	"net"
 	"net/netip"
-	"syscall"
 
 	"github.com/strand-net/strand/poller"
+	"github.com/strand-net/strand/poller/sys"
 )
 
-// There is no poller for this operating system yet, so Run fails before any of these is reached.
+// native: what this package does by system calls of its own it does on Linux alone.
+func native(sys.Kernel) bool { return false }
 
-func openSocket(net.Addr, netip.Addr) (int, error) { return -1, syscall.ENOSYS }
-func connectSocket(int, net.Addr) syscall.Errno    { return syscall.ENOSYS }
-func socketError(int) syscall.Errno                { return syscall.ENOSYS }
-func machineClock() int64                          { return 0 }
-func usage() (user, system float64, rss int64)     { return 0, 0, 0 }
+func connectNative(net.Addr, netip.Addr) (int, error) { return -1, errors.ErrUnsupported }
 
+// alarm is none: the poller has a timeout.
 type alarm struct{}
 
-func newAlarm(poller.Poller, int64) (alarm, error) { return alarm{}, nil }
-func (*alarm) set(int64) bool                      { return false }
-func (*alarm) close()                              {}
+func newAlarm(poller.Poller, sys.Kernel) (alarm, error) { return alarm{}, nil }
+func (*alarm) set(int64) bool                           { return false }
+func (*alarm) close()                                   {}
