@@ -315,5 +315,8 @@ func (w *worker) closeSocket(c *conn) {
 		}
 		c.tls = nil
 	}
+	if !native(w.kernel) { // Linux's poller forgets a descriptor that is closed
+		_ = w.poller.Remove(c.fd) // it fails for one that it does not know
+	}
 	w.kernel.Close(c.fd)
 }
