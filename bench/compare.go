@@ -48,7 +48,7 @@ func Compare(ctx context.Context, o Options) (*Report, error) {
 // run measures one server from its start to its end.
 func (o *Options) run(ctx context.Context, engine string, scenario Scenario) (Measurement, error) {
 	program, args := o.Command(engine, Proto(scenario.Name))
-	child, err := StartChild(ctx, program, args...)
+	child, err := StartChildOn(ctx, o.ServerCPUs, program, args...)
 	if err != nil {
 		return Measurement{}, err
 	}

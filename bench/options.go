@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/strand-net/strand/bench/load"
+	"github.com/strand-net/strand/bench/watch"
 )
 
 // Names of the scenarios, which are also the protocols that the servers must speak.
@@ -29,7 +30,7 @@ const maxLine = 4096
 // maxBatch bounds SIZE x PIPELINE, in bytes.
 const maxBatch = 1 << 20
 
-// Options describe a comparison. Every field must be set, but for Scenario and Report. Every combination of the lists is run.
+// Options describe a comparison. Every field must be set, but for Scenario, ServerCPUs and Report. Every combination of the lists is run.
 type Options struct {
 	Engines   []string      // in the order of the table; ratios are to "net", or else to the first
 	Conns     []int         // the echo scenario runs at each of these
@@ -40,6 +41,7 @@ type Options struct {
 	Rounds    int           // how often each engine runs in each scenario
 	Scenario  string        // one of Scenarios; empty means echo and line
 
+	ServerCPUs watch.CPUs // processors that servers may use; empty means any
 	// Command says how to start a server of that engine and protocol: see StartChild.
 	Command func(engine, proto string) (program string, args []string)
 	// Report is told what is being done, before each run; nil if nobody wants to know.

@@ -24,14 +24,11 @@ func (w *worker) visit(c *conn, planned int64) error {
 	now := w.kernel.Nanotime()
 	c.more.planned, c.more.began = planned, now
 	w.inFlight++
-	fd, err := openSocket(w.remoteOf(c), w.sourceOf(c))
+	fd, err := w.connect(w.remoteOf(c), w.sourceOf(c))
 	if err != nil {
 		return w.failVisit(c, err)
 	}
 	c.fd, c.state, c.heard = fd, stateConnecting, now
-	if errno := connectSocket(fd, w.remoteOf(c)); errno != 0 && errno != syscall.EINPROGRESS {
-		return w.failVisit(c, fmt.Errorf("connect: %w", errno))
-	}
 	return w.poller.Add(fd, poller.Token(c.id-w.conns[0].id), poller.Readable|poller.Writable)
 }
 
@@ -40,7 +37,11 @@ func (w *worker) arrived(c *conn, ready poller.Readiness) error {
 	if ready&(poller.Writable|poller.Closed) == 0 {
 		return nil
 	}
-	if errno := socketError(c.fd); errno != 0 {
+	switch errno := w.kernel.Connected(c.fd); errno {
+	case 0:
+	case syscall.EINPROGRESS:
+		return nil
+	default:
 		return w.failVisit(c, fmt.Errorf("connect: %w", errno))
 	}
 	if w.security != nil {
@@ -84,6 +85,7 @@ func (w *worker) hangUp(c *conn) {
 	}
 	w.closeSocket(c)
 	c.fd, c.state = -1, stateNew
+	c.ended, c.unread = false, false
 	c.head, c.sent, c.headAt, c.sentAt, c.due, c.suspect = c.tail, c.tail, 0, 0, 0, nil
 }
 

@@ -10,13 +10,15 @@ import (
 
 // conn is one connection and what is on its way there.
 type conn struct {
-	fd    int
-	tls   *session // or nil
-	state connState
-	role  role
-	again bool   // it is among those that have more to send
-	id    uint32 // over all connections of the run
-	seq   uint32 // of the next message
+	fd     int
+	tls    *session // or nil
+	state  connState
+	role   role
+	again  bool   // it is among those that go on when others have had their turn
+	unread bool   // and has more to read
+	ended  bool   // an event has told that the server's end lies behind what is to be read
+	id     uint32 // over all connections of the run
+	seq    uint32 // of the next message
 
 	// ring holds the messages in flight by their numbers, which only grow: those from head to sent have been sent whole, those from sent to tail
 	// have not. Its length is a power of two.
@@ -180,9 +182,9 @@ func (w *worker) dispatch(c *conn, ready poller.Readiness) error {
 	case c.state != stateOpen:
 		return nil
 	}
-	ended := ready&(poller.ReadClosed|poller.Closed) != 0
+	c.ended = c.ended || ready&(poller.ReadClosed|poller.Closed) != 0
 	if c.tls != nil {
-		if err := w.prepareTLS(c, ready, ended); err != nil || c.state != stateOpen {
+		if err := w.prepareTLS(c, ready); err != nil || c.state != stateOpen {
 			return err
 		}
 	}
@@ -190,9 +192,15 @@ func (w *worker) dispatch(c *conn, ready poller.Readiness) error {
 		return w.dispatchSlow(c, ready)
 	}
 	unsent := c.tail
-	for more := ready&poller.Readable != 0; more; {
+	turn := 0
+	for more := ready&poller.Readable != 0; more; turn++ {
+		if turn == pulls {
+			c.unread = true
+			w.putOff(c)
+			break
+		}
 		var err error
-		if more, err = w.pull(c, ended); err != nil || c.state != stateOpen {
+		if more, err = w.pull(c, c.ended); err != nil || c.state != stateOpen {
 			return err
 		}
 	}
@@ -202,6 +210,17 @@ func (w *worker) dispatch(c *conn, ready poller.Readiness) error {
 	return nil
 }
 
+// putOff has connection c go on when others have had their turn.
+func (w *worker) putOff(c *conn) {
+	if !c.again {
+		c.again = true
+		w.again = append(w.again, c)
+	}
+}
+
+// pulls is how many times a connection reads before it is another's turn: a server may send faster than this reads.
+const pulls = 64
+
 // pushes is how many times a connection sends before it is another's turn: a sink always takes more.
 const pushes = 16
 
@@ -209,10 +228,7 @@ const pushes = 16
 func (w *worker) push(c *conn) error {
 	for turn := 0; c.sent != c.tail; turn++ {
 		if turn == pushes {
-			if !c.again {
-				c.again = true
-				w.again = append(w.again, c)
-			}
+			w.putOff(c)
 			return nil
 		}
 		n := 0

@@ -84,29 +84,28 @@ func (w *worker) makeConns() error {
 // dial begins one connection, which is the next, and plans the one after it.
 func (w *worker) dial(c *conn) error {
 	p := &w.connecting
-	fd, err := openSocket(w.remoteOf(c), w.sourceOf(c))
-	if err != nil {
-		p.started++
-		return w.unconnected(c, err)
-	}
-	errno := connectSocket(fd, w.remoteOf(c))
-	if errno == syscall.EAGAIN {
-		w.kernel.Close(fd)
+	began := w.kernel.Nanotime()
+	fd, err := w.connect(w.remoteOf(c), w.sourceOf(c))
+	if errors.Is(err, syscall.EAGAIN) {
 		p.next = w.now + int64(again)
 		return nil
 	}
 	p.started++
 	p.next = max(p.next+p.gap, w.now-p.gap)
-	c.fd, c.state, c.heard = fd, stateConnecting, w.kernel.Nanotime()
-	if errno != 0 && errno != syscall.EINPROGRESS {
-		return w.unconnected(c, os.NewSyscallError("connect", errno))
+	if err != nil {
+		return w.unconnected(c, err)
 	}
+	c.fd, c.state, c.heard = fd, stateConnecting, began
 	return w.poller.Add(fd, poller.Token(c.id-w.conns[0].id), poller.Readable|poller.Writable)
 }
 
 // connected takes the outcome of an attempt.
 func (w *worker) connected(c *conn) error {
-	if errno := socketError(c.fd); errno != 0 {
+	switch errno := w.kernel.Connected(c.fd); errno {
+	case 0:
+	case syscall.EINPROGRESS: // the event was about something else
+		return nil
+	default:
 		return w.unconnected(c, os.NewSyscallError("connect", errno))
 	}
 	if w.security != nil {

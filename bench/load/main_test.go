@@ -14,12 +14,14 @@ import (
 	"github.com/strand-net/strand/bench/load"
 	"github.com/strand-net/strand/bench/server"
 	"github.com/strand-net/strand/poller/pollertest/leak"
+	"github.com/strand-net/strand/poller/sys/kerneltest"
 )
 
 // childMode, in the environment, makes this test binary a server.
 const childMode = "LOAD_TEST_CHILD"
 
 func TestMain(m *testing.M) {
+	kerneltest.Substitute()
 	proto := os.Getenv(childMode)
 	if proto == "" {
 		leak.Main(m)

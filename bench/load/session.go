@@ -55,8 +55,10 @@ func (wouldBlock) Temporary() bool { return true }
 // Read implements net.Conn.
 func (x *wire) Read(p []byte) (int, error) {
 	for {
-		if errno := x.flush(); errno != 0 && errno != syscall.EAGAIN {
-			return 0, os.NewSyscallError("send", errno)
+		if x.giveWay != nil { // later whoever sends must know what has been
+			if errno := x.flush(); errno != 0 && errno != syscall.EAGAIN {
+				return 0, os.NewSyscallError("send", errno)
+			}
 		}
 		n, errno := 0, syscall.EAGAIN
 		if !x.drained {
@@ -237,12 +239,10 @@ func (w *worker) shakeHands(c *conn) (done bool, err error) {
 }
 
 // prepareTLS takes up an event on connection c, before what it tells of is read.
-func (w *worker) prepareTLS(c *conn, ready poller.Readiness, ended bool) error {
+func (w *worker) prepareTLS(c *conn, ready poller.Readiness) error {
 	c.tls.drained = false
-	if ended {
-		c.tls.ended = true
-	}
-	if ready&poller.Writable == 0 {
+	c.tls.ended = c.tls.ended || c.ended
+	if ready&poller.Writable == 0 || c.tls.owed > 0 { // push goes on with a message, and counts it before an answer can be read
 		return nil
 	}
 	if errno := c.tls.flush(); errno != 0 && errno != syscall.EAGAIN {
@@ -314,6 +314,9 @@ func (w *worker) closeSocket(c *conn) {
 			_ = s.tls.CloseWrite() // it fails if there was no handshake
 		}
 		c.tls = nil
+	}
+	if !native(w.kernel) { // Linux's poller forgets a descriptor that is closed
+		_ = w.poller.Remove(c.fd) // it fails for one that it does not know
 	}
 	w.kernel.Close(c.fd)
 }

@@ -11,7 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strand-net/strand/poller"
+	"github.com/strand-net/strand/poller/sys"
 )
+
+// machine is the kernel of this machine, unless a test has another in its place.
+var machine = sys.Host
+
+// native reports whether what a kernel calls descriptors are Linux's, and its pollers Linux's, too.
+func native(kernel sys.Kernel) bool { return kernel == machine }
 
 // openSocket makes a non-blocking, close-on-exec stream socket that can connect to remote, and comes from source unless that is the zero Addr.
 func openSocket(remote net.Addr, source netip.Addr) (int, error) {
@@ -59,6 +66,19 @@ func bindSocket(fd int, source netip.Addr) error {
 	return nil
 }
 
+// connectNative is Kernel.Connect for sources that have more connections than there are ports which are free for all.
+func connectNative(remote net.Addr, source netip.Addr) (int, error) {
+	fd, err := openSocket(remote, source)
+	if err != nil {
+		return -1, err
+	}
+	if errno := connectSocket(fd, remote); errno != 0 && errno != syscall.EINPROGRESS {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("connect", errno)
+	}
+	return fd, nil
+}
+
 // connectSocket begins to connect: EINPROGRESS is the usual answer of TCP, and Writable the end of it (connect(2)).
 func connectSocket(fd int, remote net.Addr) syscall.Errno {
 	to, err := sockaddr(remote)
@@ -92,31 +112,16 @@ func sockaddr(addr net.Addr) (unix.Sockaddr, error) {
 	panic(fmt.Sprintf("load: no socket address for %T", addr))
 }
 
-// socketError takes the pending error of a socket (socket(7), SO_ERROR), 0 if there is none.
-func socketError(fd int) syscall.Errno {
-	value, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		return err.(syscall.Errno)
-	}
-	return syscall.Errno(value)
-}
-
-// machineClock is the machine's clock that does not jump, the same for all processes (CLOCK_MONOTONIC, clock_gettime(2)), in ns.
-func machineClock() int64 {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		panic(err) // every Linux has it
-	}
-	return now.Nano()
-}
-
 // alarm wakes a poller at a given time, to within some microseconds: the runtime's own timers do so to within a millisecond.
 type alarm struct {
-	fd   int
-	zero int64 // to be added to kernel times, for the machine's clock
+	fd   int   // -1 for a poller that knows no timerfd
+	zero int64 // to be added to kernel times, for CLOCK_MONOTONIC
 }
 
-func newAlarm(p poller.Poller, zero int64) (alarm, error) {
+func newAlarm(p poller.Poller, kernel sys.Kernel) (alarm, error) {
+	if !native(kernel) {
+		return alarm{fd: -1}, nil
+	}
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return alarm{}, os.NewSyscallError("timerfd_create", err)
@@ -125,24 +130,22 @@ func newAlarm(p poller.Poller, zero int64) (alarm, error) {
 		unix.Close(fd)
 		return alarm{}, err
 	}
-	return alarm{fd, zero}, nil
+	return alarm{fd, machineClock() - kernel.Nanotime()}, nil
 }
 
 // set has it ring at due, kernel time, and not before. It is edge-triggered: each time that it rings is a new event, though nobody reads it.
 // It reports whether the poller need not be given a timeout.
 func (a *alarm) set(due int64) bool {
+	if a.fd < 0 {
+		return false
+	}
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(due + a.zero)}
 	_, _, errno := syscall.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(a.fd), unix.TFD_TIMER_ABSTIME, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
 	return errno == 0
 }
 
-func (a *alarm) close() { unix.Close(a.fd) }
-
-// usage is what this process has used: processor time in seconds, and the most memory in bytes (getrusage(2)).
-func usage() (user, system float64, maxRSS int64) {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		return 0, 0, 0
+func (a *alarm) close() {
+	if a.fd >= 0 {
+		unix.Close(a.fd)
 	}
-	return float64(u.Utime.Nano()) / 1e9, float64(u.Stime.Nano()) / 1e9, int64(u.Maxrss) << 10
 }

@@ -45,7 +45,7 @@ func TestWorkloadsOverTLS(t *testing.T) {
 		{"slow readers", server.ProtoEcho, func(o *load.Options) { o.Conns, o.Slow, o.SlowRate = 8, 3, 50000 }},
 		{"heartbeats", server.ProtoEcho, func(o *load.Options) { o.Active, o.Heartbeat = 2, 50*time.Millisecond }},
 		{"sink", server.ProtoSink, func(o *load.Options) { o.Workload, o.Pace = load.WorkloadSink, load.PaceMax }},
-		{"push", server.ProtoPush, func(o *load.Options) { o.Workload, o.Size = load.WorkloadPush, sizes(t, "24-3000") }},
+		{"push", server.ProtoPush, func(o *load.Options) { o.Workload, o.Rate, o.Size = load.WorkloadPush, 2000, sizes(t, "24-3000") }},
 		{"broadcast", server.ProtoBroadcast, func(o *load.Options) { o.Workload, o.Active, o.Threads = load.WorkloadBroadcast, 2, 2 }},
 		{"churn", server.ProtoEcho, func(o *load.Options) { o.Workload = load.WorkloadChurn }},
 		{"churn at a rate", server.ProtoEcho, func(o *load.Options) { o.Workload, o.Rate = load.WorkloadChurn, 50 }},
@@ -54,6 +54,7 @@ func TestWorkloadsOverTLS(t *testing.T) {
 			t.Run(c.name+" "+engine, func(t *testing.T) {
 				o := quick(start(t, server.Options{Engine: engine, Proto: c.proto, Addr: "127.0.0.1:0", TLS: config.Clone()}))
 				o.TLS = &load.TLS{CA: ca}
+				o.Window = time.Second
 				c.change(&o)
 				run, err := load.Run(t.Context(), o)
 				require.NoError(t, err)
@@ -138,7 +139,7 @@ func TestFaultsOfTLS(t *testing.T) {
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			o := quick(startTLS(t, config, c.handler))
-			o.TLS = &c.tls
+			o.TLS, o.Window = &c.tls, time.Second
 			_, err := load.Run(t.Context(), o)
 			require.ErrorContains(t, err, c.want)
 			if c.kind == "" {

@@ -45,7 +45,7 @@ type worker struct {
 	openConns     int
 	draining      bool    // nothing is begun any more, but for what was planned before
 	unfinished    int     // connections that are open until the server has said its last
-	again, again2 []*conn // that have more to send, and had to give way; and the memory of those before
+	again, again2 []*conn // that go on when others have had their turn; and the memory of those before
 	kinds         []kind
 	leaving       []*conn // whose visit has ended
 	finishing     bool    // nothing more will be sent to sinks
@@ -101,7 +101,7 @@ func newWorker(ctx context.Context, o *Options) (*worker, error) {
 	if w.poller, err = poller.New(w.kernel); err != nil {
 		return nil, err
 	}
-	if w.alarm, err = newAlarm(w.poller, w.payload.zero); err != nil {
+	if w.alarm, err = newAlarm(w.poller, w.kernel); err != nil {
 		w.poller.Close()
 		return nil, err
 	}
@@ -276,7 +276,19 @@ func (w *worker) sendMore() error {
 		if c.state != stateOpen {
 			continue
 		}
-		if err := w.push(c); err != nil {
+		var err error
+		if c.unread {
+			c.unread = false
+			ready := poller.Readable
+			if c.ended {
+				ready |= poller.ReadClosed
+			}
+			err = w.dispatch(c, ready)
+		}
+		if err == nil && c.state == stateOpen {
+			err = w.push(c)
+		}
+		if err != nil {
 			return err
 		}
 	}

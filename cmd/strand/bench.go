@@ -14,26 +14,32 @@ import (
 	"github.com/strand-net/strand/bench"
 	"github.com/strand-net/strand/bench/result"
 	"github.com/strand-net/strand/bench/server"
+	"github.com/strand-net/strand/bench/watch"
 )
 
 type benchCommand struct {
-	Engines  []string      `help:"Engines to compare; all that are built in by default. Ratios are to net, or else to the first." placeholder:"NAME,..."`
-	Conns    []int         `default:"1,100,1000" help:"Numbers of connections to run echo at. Pipelined lines run at 100, or the highest of these." placeholder:"N,..."`
-	Size     []int         `default:"64" help:"Sizes of a message in bytes." placeholder:"BYTES,..."`
-	Pipeline []int         `default:"16" help:"Messages of a batch in the pipelined scenario." placeholder:"N,..."`
-	Depth    []int         `default:"1" help:"Messages in flight on a connection, for echo, sink and udp-echo." placeholder:"N,..."`
-	Scenario string        `help:"Run only this scenario: echo, line; or what runs only if asked for: length (messages after their length), churn (a connection for each message), sink (only to the server), push (only from it), broadcast (to all), udp-echo (datagrams; --conns peers, --depth on their way). Engine loop has no length, push, broadcast and udp-echo." placeholder:"NAME"`
-	Duration time.Duration `default:"1s" help:"Measured time of each run."`
-	Rounds   int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
-	Peers    string        `help:"Program that has further engines: bench/peers/peers, which make peers builds." placeholder:"PROGRAM"`
-	Quick    bool          `help:"One short round: shows that everything works, measures little."`
-	JSON     string        `name:"json" help:"Write all results to this file." placeholder:"FILE"`
+	Engines    []string      `help:"Engines to compare; all that are built in by default. Ratios are to net, or else to the first." placeholder:"NAME,..."`
+	Conns      []int         `default:"1,100,1000" help:"Numbers of connections to run echo at. Pipelined lines run at 100, or the highest of these." placeholder:"N,..."`
+	Size       []int         `default:"64" help:"Sizes of a message in bytes." placeholder:"BYTES,..."`
+	Pipeline   []int         `default:"16" help:"Messages of a batch in the pipelined scenario." placeholder:"N,..."`
+	Depth      []int         `default:"1" help:"Messages in flight on a connection, for echo, sink and udp-echo." placeholder:"N,..."`
+	Scenario   string        `help:"Run only this scenario: echo, line; or what runs only if asked for: length (messages after their length), churn (a connection for each message), sink (only to the server), push (only from it), broadcast (to all), udp-echo (datagrams; --conns peers, --depth on their way). Engine loop has no length, push, broadcast and udp-echo." placeholder:"NAME"`
+	Duration   time.Duration `default:"1s" help:"Measured time of each run."`
+	Rounds     int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
+	Peers      string        `help:"Program that has further engines: bench/peers/peers, which make peers builds." placeholder:"PROGRAM"`
+	ServerCPUs watch.CPUs    `name:"server-cpus" sep:"none" help:"Processors that the servers may use, such as 0,2-3." placeholder:"LIST"`
+	ClientCPUs watch.CPUs    `name:"client-cpus" sep:"none" help:"Processors that the load generator may use." placeholder:"LIST"`
+	Quick      bool          `help:"One short round: shows that everything works, measures little."`
+	JSON       string        `name:"json" help:"Write all results to this file." placeholder:"FILE"`
 }
 
 func (c *benchCommand) Run() error {
 	options, err := c.options()
 	if err != nil {
 		return usageError{err}
+	}
+	if err := c.ClientCPUs.Use(); err != nil {
+		return usageError{fmt.Errorf("client-cpus: %w", err)}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -78,15 +84,22 @@ func (c *benchCommand) options() (bench.Options, error) {
 	if c.Quick {
 		c.Duration, c.Rounds = 400*time.Millisecond, 1
 	}
+	if both := c.ServerCPUs.Overlap(c.ClientCPUs); len(both) > 0 {
+		return bench.Options{}, fmt.Errorf("client-cpus: %v are the server's, too", both)
+	}
+	if len(c.ClientCPUs) > 0 && len(c.ServerCPUs) == 0 {
+		return bench.Options{}, errors.New("client-cpus: the servers, which are started here, need --server-cpus then")
+	}
 	o := bench.Options{
-		Engines:   c.Engines,
-		Conns:     c.Conns,
-		Sizes:     c.Size,
-		Pipelines: c.Pipeline,
-		Depths:    c.Depth,
-		Duration:  c.Duration,
-		Rounds:    c.Rounds,
-		Scenario:  c.Scenario,
+		ServerCPUs: c.ServerCPUs,
+		Engines:    c.Engines,
+		Conns:      c.Conns,
+		Sizes:      c.Size,
+		Pipelines:  c.Pipeline,
+		Depths:     c.Depth,
+		Duration:   c.Duration,
+		Rounds:     c.Rounds,
+		Scenario:   c.Scenario,
 	}
 	for _, engine := range c.Engines {
 		if slices.Contains(peers, engine) {

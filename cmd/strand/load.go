@@ -15,6 +15,7 @@ import (
 
 	"github.com/strand-net/strand/bench/load"
 	"github.com/strand-net/strand/bench/result"
+	"github.com/strand-net/strand/bench/watch"
 )
 
 type loadCommand struct {
@@ -47,6 +48,8 @@ type loadCommand struct {
 	RunID   string     `name:"run-id" help:"What all shards of a run have in common." placeholder:"ID" group:"Shards:"`
 	StartAt startValue `help:"When traffic begins, in RFC 3339 or seconds since 1970." placeholder:"TIME" group:"Shards:"`
 	Pipe    bool       `hidden:"" help:"Say on standard output when the connections are made, and read from standard input when traffic begins."`
+
+	ClientCPUs watch.CPUs `name:"client-cpus" sep:"none" help:"Processors that the generator may use, such as 0,2-3." placeholder:"LIST" group:"What:"`
 
 	Pace string  `help:"When operations begin: closed (when another has ended), max (the same, with many in flight), or as planned with --rate: constant, poisson, uniform (constant on each connection). Default: closed, or constant with --rate." placeholder:"NAME" group:"When:"`
 	Rate float64 `help:"Operations a second, over all connections." placeholder:"N" group:"When:"`
@@ -81,6 +84,9 @@ func (c *loadCommand) Run() error {
 	defer stop()
 	if c.Shards > 1 {
 		return c.runShards(ctx, conditions)
+	}
+	if err := c.ClientCPUs.Use(); err != nil {
+		return usageError{fmt.Errorf("client-cpus: %w", err)}
 	}
 	live := liveLine{terminal: isTerminal(os.Stderr), silent: c.Pipe}
 	log := histogramLog{path: c.HLog}
