@@ -29,7 +29,7 @@ lint:
 deps: ## who may know whom (docs/design.md)
 	.ci/deps
 
-cross: ## every platform compiles, tests included; with ALL=1 those that differ little from another, too
+cross: ## other platforms compile, tests included: one of each kind, or, with ALL=1, all
 	.ci/cross
 
 test:
