@@ -1,4 +1,5 @@
 # make check is what must pass; .ci/run calls it, and make faults where it can. Every tool is fetched by its exact version.
+SHELL       = bash
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME   ?= 5s
@@ -6,9 +7,9 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check check-elsewhere fmt vet lint deps cross test race procs simulated portable arm64 compat peers browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
+.PHONY: check check-elsewhere fmt vet lint deps cross test race procs kernels simulated portable arm64 compat peers browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
 
-check: fmt vet lint deps cross race procs simulated portable compat peers fuzz smoke
+check: fmt vet lint deps cross race procs kernels compat peers fuzz smoke
 
 check-elsewhere: vet ## the part of check that needs no more than Go and make, for other systems than Linux
 	go test -count=$(COUNT) -timeout 20m ./poller/... ./loop ./coserver/... ./bench/...
@@ -35,12 +36,20 @@ cross: ## other platforms compile, tests included: one of each kind, or, with AL
 test:
 	go test -count=$(COUNT) ./...
 
+# These have no goroutines, and much arithmetic that -race makes ten times slower.
+PLAIN = ./bench/ab ./bench/report/... ./bench/result
+
 race:
-	go test -race -count=$(COUNT) -timeout 8m ./...
+	go test -race -count=$(COUNT) -timeout 8m $$(go list ./... | grep -vxFf <(go list $(PLAIN)))
+	go test -count=$(COUNT) $(PLAIN)
 
 procs: ## the engine on other numbers of processors
 	GOMAXPROCS=1 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
 	GOMAXPROCS=4 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
+
+kernels: ## the part of simulated and portable that is quick
+	STRAND_KERNEL=kqueue go test -count=$(COUNT) ./poller ./loop
+	STRAND_KERNEL=net go test -count=$(COUNT) ./loop
 
 simulated: ## the engine on the system calls of macOS and the BSDs, as far as Linux can stand in for them (docs/platforms.md)
 	STRAND_KERNEL=kqueue go test -count=$(COUNT) ./poller ./loop ./coserver
