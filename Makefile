@@ -2,7 +2,7 @@
 SHELL       = bash
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
-FUZZTIME   ?= 5s
+FUZZTIME   ?= 3s
 COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
@@ -45,7 +45,7 @@ race:
 
 procs: ## the engine on other numbers of processors
 	GOMAXPROCS=1 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
-	GOMAXPROCS=4 go test -count=$(COUNT) ./poller/... ./loop/... ./coserver/...
+	GOMAXPROCS=4 go test -count=$(COUNT) ./poller/... ./loop/...
 
 kernels: ## the part of simulated and portable that is quick
 	STRAND_KERNEL=kqueue go test -count=$(COUNT) ./poller ./loop
