@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"text/template"
 
 	"github.com/strand-net/strand/bench/result"
@@ -124,7 +125,10 @@ const (
 	barsFigures = 46 // the place for a number beside a bar
 )
 
-var barsTemplate = template.Must(template.New("bars.svg").Funcs(template.FuncMap{"xml": xmlText}).ParseFS(assets, "page/bars.svg"))
+// barsTemplate is parsed when a chart is made, for a program that makes none starts without it.
+var barsTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("bars.svg").Funcs(template.FuncMap{"xml": xmlText}).ParseFS(assets, "page/bars.svg"))
+})
 
 func xmlText(text string) string {
 	var out bytes.Buffer
@@ -217,7 +221,7 @@ func SVG(w io.Writer, b Bars) error {
 	d.Height = y + 6
 	d.Words = fmt.Sprintf("Ratios to %s. %s", b.Base, strings.Join(words, " "))
 	var out bytes.Buffer
-	if err := barsTemplate.Execute(&out, d); err != nil {
+	if err := barsTemplate().Execute(&out, d); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	_, err := out.WriteTo(w)

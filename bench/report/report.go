@@ -16,6 +16,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/strand-net/strand/bench/result"
 )
@@ -23,7 +24,8 @@ import (
 //go:embed page assets/uPlot.iife.min.js assets/uPlot.min.css assets/uPlot.LICENSE
 var assets embed.FS
 
-var pageTemplate = template.Must(template.ParseFS(assets, "page/page.html"))
+// pageTemplate is parsed when a page is made, as barsTemplate is.
+var pageTemplate = sync.OnceValue(func() *template.Template { return template.Must(template.ParseFS(assets, "page/page.html")) })
 
 // assetsView is what makes the page work, within the page. Its policy allows the scripts and styles that are in it, known by their hashes,
 // and nothing else: no other script, no request, no form.
@@ -77,7 +79,7 @@ func Write(w io.Writer, title string, runs []*result.Run) error {
 	}
 	p.Files = files
 	var out bytes.Buffer
-	if err := pageTemplate.Execute(&out, p); err != nil {
+	if err := pageTemplate().Execute(&out, p); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	_, err = out.WriteTo(w)

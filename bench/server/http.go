@@ -118,7 +118,7 @@ func httpBytes(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.Itoa(n))
 	for n > 0 {
-		part, err := w.Write(digits[:min(n, len(digits))])
+		part, err := w.Write(digits()[:min(n, len(digits()))])
 		if err != nil {
 			return
 		}
@@ -127,13 +127,13 @@ func httpBytes(w http.ResponseWriter, r *http.Request) {
 }
 
 // digits is what the answers of GET /bytes consist of.
-var digits = func() []byte {
+var digits = sync.OnceValue(func() []byte {
 	d := make([]byte, 40000) // whole rows of ten
 	for i := range d {
 		d[i] = '0' + byte(i%10)
 	}
 	return d
-}()
+})
 
 func (s *httpServer) Addr() net.Addr { return s.listener.Addr() }
 
