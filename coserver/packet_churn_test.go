@@ -62,7 +62,7 @@ func TestPacketSessionsUnderChurn(t *testing.T) {
 				case 3:
 					session.Close()
 				case 4:
-					time.Sleep(2 * time.Millisecond)
+					time.Sleep(2 * time.Millisecond) // blocks its loop until that is taken over
 				case 5:
 					if err := coserver.Sleep(session.ServerContext(), time.Millisecond); err != nil {
 						return err
