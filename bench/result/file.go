@@ -3,7 +3,9 @@ package result
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -25,7 +27,12 @@ func Create(path string) (*File, error) {
 }
 
 func createBeside(path string) (*os.File, error) {
-	return os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		failed.Path = path // nobody has asked for the other one
+	}
+	return file, err
 }
 
 // Commit puts the file in its place, instead of one that may be there. If it fails, nothing has changed there.

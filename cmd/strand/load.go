@@ -85,6 +85,9 @@ func (c *loadCommand) Run() error {
 	if c.Shards > 1 {
 		return c.runShards(ctx, conditions)
 	}
+	if err := o.CheckDescriptors(); err != nil { // those of the shards are for each of them to check
+		return usageError{err}
+	}
 	if err := c.ClientCPUs.Use(); err != nil {
 		return usageError{fmt.Errorf("client-cpus: %w", err)}
 	}

@@ -202,6 +202,8 @@ func TestPrivilegedPort(t *testing.T) {
 func TestTooFewDescriptors(t *testing.T) {
 	o := run(t, exec.Command("sh", "-c", `ulimit -n 64; exec "$0" bench --conns 10,1000`, strand))
 	requireUsage(t, o, "bench: conns: 1000 connections need 1032 file descriptors, but only 64 are allowed")
+	o = run(t, exec.Command("sh", "-c", `ulimit -n 64; exec "$0" load 127.0.0.1:1 --conns 1000`, strand))
+	requireUsage(t, o, "load: conns: 1000 connections need 1032 file descriptors, but only 64 are allowed")
 }
 
 // serving is a running strand serve.
