@@ -7,7 +7,7 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check check-elsewhere fmt vet lint deps cross test race procs kernels simulated portable arm64 compat peers browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
+.PHONY: check check-elsewhere fmt vet lint deps cross test race procs kernels simulated portable arm64 compat peers browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench results bench-compare
 
 check: fmt vet lint deps cross race procs kernels compat peers fuzz smoke
 
@@ -123,6 +123,14 @@ agreement: ## strand load measures what wrk and redis-benchmark do; needs them, 
 
 bench:
 	go run ./cmd/strand bench
+
+RESULTS = bench/results
+
+results: peers ## measure all that README.md and docs/measured.md say, and write it there; half an hour, and a quiet machine
+	go run ./cmd/strand bench --rounds 7 --duration 2s --scenario echo,line,length --peers bench/peers/peers --json $(RESULTS)/readme.json
+	go run ./cmd/strand bench --rounds 7 --duration 1s --scenario churn,sink,push,broadcast,udp-echo --conns 100,1000 --json $(RESULTS)/workloads.json
+	go run ./cmd/strand report $(RESULTS)/readme.json --table README.md --svg docs/measured.svg
+	go run ./cmd/strand report $(RESULTS)/workloads.json --table docs/measured.md
 
 bench-compare: ## the micro-benchmarks and the echo of this tree against REF
 	BENCHSTAT=$(BENCHSTAT) .ci/bench-compare $(REF)
