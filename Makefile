@@ -119,7 +119,7 @@ REDIS_BENCHMARK ?= $(shell command -v redis-benchmark)
 
 agreement: ## strand load measures what wrk and redis-benchmark do; needs them, redis-server, taskset, two processors and a quiet machine
 	@test -n "$(WRK)" -a -n "$(REDIS_SERVER)" -a -n "$(REDIS_BENCHMARK)" || { echo "make agreement needs wrk, redis-server and redis-benchmark" >&2; exit 1; }
-	go test ./cmd/strand -count=$(COUNT) -timeout 10m -v -run '^TestAgreement$$' -wrk "$(WRK)" -redis-server "$(REDIS_SERVER)" -redis-benchmark "$(REDIS_BENCHMARK)"
+	go test ./cmd/strand -count=$(COUNT) -timeout 20m -v -run '^TestAgreement' -wrk "$(WRK)" -redis-server "$(REDIS_SERVER)" -redis-benchmark "$(REDIS_BENCHMARK)"
 
 bench:
 	go run ./cmd/strand bench
