@@ -69,7 +69,7 @@ func (r *run) gather(s *segment) {
 	sum := newSegment(r.kinds)
 	for _, s := range all {
 		sum.add(s)
-		if window := r.windowOf(index); window >= 0 && window < r.opts.Windows {
+		if window := r.windowOf(index); window >= 0 && window < r.windows {
 			r.waited[s.worker] += s.waited
 		}
 		worker := r.workers[s.worker]
@@ -85,7 +85,7 @@ func (r *run) gather(s *segment) {
 // windowOf is the window that a segment belongs to; their number for the drain.
 func (r *run) windowOf(index int) int {
 	if index == len(r.timeline) {
-		return r.opts.Windows
+		return r.windows
 	}
 	return r.timeline[index].window
 }
@@ -103,12 +103,12 @@ func (r *run) second(index int, sum *segment) {
 	check.Reordered += sum.check.Reordered
 	check.Duplicated += sum.check.Duplicated
 	check.Corrupt += sum.check.Corrupt
-	begin := r.begin + int64(o.Windows)*int64(o.Window)
+	begin := r.end
 	if index < len(r.timeline) {
 		begin = r.timeline[index].begin
 	}
 	seconds := float64(sum.elapsed) / 1e9
-	if window >= 0 && window < o.Windows {
+	if window >= 0 && window < r.windows {
 		w := &r.result.Windows[window]
 		w.Seconds += seconds
 		w.Operations += sum.operations
@@ -143,7 +143,7 @@ func (r *run) second(index int, sum *segment) {
 	}
 	if window >= 0 {
 		r.total.add(sum)
-		if window == o.Windows {
+		if window == r.windows {
 			r.drained = sum.arrived
 		}
 	}
@@ -177,7 +177,7 @@ func (s *segment) byName(kinds []kind) map[string]*result.Operation {
 
 // finish makes the result.
 func (r *run) finish() (*result.Run, error) {
-	o, run := &r.opts, r.result
+	run := r.result
 	run.Operations = r.total.byName(r.kinds)
 	if r.total.kinds[0].response.TotalCount() == 0 {
 		if len(run.Faults) > 0 {
@@ -186,9 +186,8 @@ func (r *run) finish() (*result.Run, error) {
 		return nil, fmt.Errorf("nothing came back within the windows: make them longer")
 	}
 	g := &run.Generator
-	whole := int64(o.Windows) * int64(o.Window)
 	for _, waited := range r.waited {
-		g.Busiest = max(g.Busiest, 1-float64(waited)/float64(whole))
+		g.Busiest = max(g.Busiest, 1-float64(waited)/float64(r.end-r.begin))
 	}
 	run.Machine.Steal = r.steal.Share()
 	run.Invalid = r.verdict()

@@ -21,12 +21,12 @@ import (
 
 // Run runs o against a server. What goes wrong on connections is in the result, with what was measured on the others; an error is what ends a run:
 // options that cannot be used, a server to which no connection could be made or from which no answer has come, with FailFast the first fault
-// of any connection, and the cause of ctx when that is done.
+// of any connection, ErrStopped, and the cause of ctx when that is done.
 func Run(ctx context.Context, o Options) (*result.Run, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	r := &run{opts: o.withDefaults()}
+	r := &run{opts: o.withDefaults(), traffic: make(chan struct{})}
 	r.part()
 	var err error
 	if r.remotes, err = resolve(ctx, r.opts.Network, r.opts.Addr); err != nil {
@@ -46,6 +46,7 @@ func Run(ctx context.Context, o Options) (*result.Run, error) {
 	ctx, r.cancel = context.WithCancelCause(ctx)
 	defer r.cancel(nil)
 	r.ctx = ctx
+	defer r.heed()()
 	defer r.close()
 	if err := r.prepare(); err != nil {
 		return nil, err
@@ -70,9 +71,13 @@ type run struct {
 	connected chan struct{}      // one for each worker
 	traffic   chan struct{}      // closed when traffic can be planned
 	segments  chan *segment      // of all workers
-	timeline  []cut              // set before traffic is closed
+	along     *timeline          // set before traffic is closed
+	timeline  []cut              // as it is
+	windows   int                // that it has
 	begin     int64              // kernel time of the first window's begin
 	beginTime time.Time          // the same
+	end       int64              // of the last window
+	stops     chan time.Time     // when it is to end before its time
 	gathered  map[int][]*segment // by index, those that are not complete
 
 	kinds   []kind
@@ -117,7 +122,7 @@ func (r *run) part() {
 // prepare makes the workers, each with its part of connections and rate.
 func (r *run) prepare() error {
 	o := &r.local
-	r.connected, r.traffic = make(chan struct{}, o.Threads), make(chan struct{})
+	r.connected = make(chan struct{}, o.Threads)
 	r.segments = make(chan *segment, 64*o.Threads)
 	r.gathered = make(map[int][]*segment)
 	r.waited = make([]int64, o.Threads)
@@ -244,7 +249,7 @@ func (w *worker) run(r *run) error {
 		return nil
 	}
 	w.seg.waited = 0
-	return w.traffic(r.timeline, r.begin)
+	return w.traffic(r.along, r.begin)
 }
 
 func (r *run) phase(name string, window int) error {
@@ -301,6 +306,8 @@ func (r *run) planTimeline() error {
 			add(min(end, at+int64(time.Second)), window)
 		}
 	}
+	r.windows, r.end = o.Windows, at
+	r.along = &timeline{cuts: r.timeline}
 	return nil
 }
 
@@ -320,7 +327,7 @@ func (r *run) follow() error {
 		<-over
 		close(r.segments)
 	}()
-	phases := r.phases()
+	phases, begun := r.phases(), 0
 	timer := time.NewTimer(time.Until(phases[0].at))
 	defer timer.Stop()
 	for {
@@ -328,11 +335,18 @@ func (r *run) follow() error {
 		case s := <-r.segments:
 			r.gather(s)
 		case <-timer.C:
-			if err := phases[0].begin(); err != nil {
+			if err := phases[begun].begin(); err != nil {
 				return err
 			}
-			if phases = phases[1:]; len(phases) > 0 {
-				timer.Reset(time.Until(phases[0].at))
+			if begun++; begun < len(phases) {
+				timer.Reset(time.Until(phases[begun].at))
+			}
+		case at := <-r.stops:
+			if err := r.cutShort(at); err != nil {
+				return err
+			}
+			if phases = r.phases(); begun < len(phases) {
+				timer.Reset(time.Until(phases[begun].at))
 			}
 		case <-r.ctx.Done():
 			return context.Cause(r.ctx)
@@ -343,7 +357,7 @@ func (r *run) follow() error {
 			if r.ctx.Err() != nil {
 				return context.Cause(r.ctx)
 			}
-			for _, phase := range phases { // their time has come, but this was seen first
+			for _, phase := range phases[begun:] { // their time has come, but this was seen first
 				if err := phase.begin(); err != nil {
 					return err
 				}
@@ -370,7 +384,7 @@ func (r *run) phases() []timedPhase {
 	if o.Warmup > 0 {
 		all = append(all, timedPhase{time.Now(), func() error { return r.phase(PhaseWarmup, 0) }})
 	}
-	for window := range o.Windows {
+	for window := range r.windows {
 		all = append(all, timedPhase{first.Add(time.Duration(window) * o.Window), func() error {
 			if window == 0 {
 				user, system, _ := usage()
@@ -380,7 +394,7 @@ func (r *run) phases() []timedPhase {
 			return r.phase(PhaseWindow, window)
 		}})
 	}
-	return append(all, timedPhase{first.Add(time.Duration(o.Windows) * o.Window), func() error {
+	return append(all, timedPhase{first.Add(time.Duration(r.end - r.begin)), func() error {
 		user, system, rss := usage()
 		g.CPUUser, g.CPUSystem, g.MaxRSS = g.CPUUser+user, g.CPUSystem+system, rss
 		return r.phase(PhaseDrain, 0)

@@ -109,6 +109,10 @@ type Options struct {
 	// Begin is asked, when the connections are made and have settled, for the time at which traffic is to begin; nil means now.
 	Begin func(context.Context) (time.Time, error) `json:"-"`
 
+	// Stop has traffic end before its time, at the time that comes from it: the present window is cut there, what is in flight is waited for as at any end,
+	// and Run returns what was measured. Before the first second of the first window is over, there is nothing to return but ErrStopped.
+	Stop <-chan time.Time `json:"-"`
+
 	// OnPhase is told, on the goroutine of Run, that a phase begins. It should not take long: traffic does not wait for it.
 	OnPhase func(Phase) error `json:"-"`
 	// OnInterval is told what happened in each second of traffic, on the goroutine of Run.

@@ -60,12 +60,6 @@ type worker struct {
 	connecting connecting
 }
 
-// cut is one end of a segment on the timeline.
-type cut struct {
-	begin, end int64 // kernel time, ns
-	window     int   // that it belongs to; -1 for the warm-up
-}
-
 const (
 	bufferSize  = 64 << 10
 	alarmToken  = poller.Reserved - 1
@@ -139,13 +133,14 @@ func (w *worker) wait(due int64) (int, error) {
 }
 
 // traffic runs the plans along the timeline, from its begin to its last cut, and then waits for what is in flight.
-func (w *worker) traffic(timeline []cut, from int64) error {
-	t := &traffic{timeline: timeline, from: from, begin: timeline[0].begin, end: timeline[len(timeline)-1].end}
-	t.deadline = t.end + int64(w.opts.Drain)
+func (w *worker) traffic(along *timeline, from int64) error {
+	t := &traffic{along: along, from: from}
+	w.lookAhead(t)
+	t.begin = t.timeline[0].begin
 	for _, p := range w.plans {
 		p.start(t.begin)
 	}
-	if timeline[0].window >= 0 {
+	if t.timeline[0].window >= 0 {
 		w.seg.from = from
 	}
 	w.seg.elapsed, w.checked = t.begin, t.begin
@@ -182,8 +177,10 @@ func (w *worker) traffic(timeline []cut, from int64) error {
 
 // traffic is how far a worker has come.
 type traffic struct {
-	timeline             []cut
-	at                   int // the cut that ends this segment
+	along                *timeline
+	timeline             []cut // as it was when it was last looked at
+	short                bool  // it was cut short before that
+	at                   int   // the cut that ends this segment
 	from                 int64
 	begin, end, deadline int64
 	started              bool
@@ -209,9 +206,23 @@ func (w *worker) due(t *traffic) int64 {
 	return due
 }
 
+// lookAhead finds when traffic is to end.
+func (w *worker) lookAhead(t *traffic) {
+	t.timeline, t.short = t.along.now()
+	t.end = t.timeline[len(t.timeline)-1].end
+	t.deadline = t.end + int64(w.opts.Drain)
+}
+
 // cutUp hands over the segments that have ended.
 func (w *worker) cutUp(t *traffic) error {
+	if t.along.short.Load() != t.short {
+		w.lookAhead(t)
+	}
 	for t.at < len(t.timeline) && w.now >= t.timeline[t.at].end {
+		if !t.along.leave(t.at, t.short) {
+			w.lookAhead(t)
+			continue
+		}
 		t.at++
 		w.handOver(t)
 	}

@@ -227,6 +227,9 @@ func generatorFacts(r *result.Run) []fact {
 
 func serverFacts(r *result.Run) []fact {
 	s := r.Server
+	if s == nil && r.Unwatched != "" {
+		return []fact{{"Watched", "no: " + r.Unwatched}}
+	}
 	if s == nil {
 		return nil
 	}

@@ -31,7 +31,7 @@ type runView struct {
 	Style   style
 	Valid   bool
 	Invalid []string
-	Partial string
+	Partial []string // what it is a part of
 	SLO     string
 	SLOMet  bool
 	Errors  string
@@ -143,7 +143,10 @@ func newRunView(g *group) runView {
 			v.Invalid = append(v.Invalid, reason)
 		}
 		if run.Shard.Of > 0 {
-			v.Partial = fmt.Sprintf("This is shard %d of %d alone, not the whole run.", run.Shard.Index, run.Shard.Of)
+			v.Partial = append(v.Partial, fmt.Sprintf("This is shard %d of %d alone, not the whole run.", run.Shard.Index, run.Shard.Of))
+		}
+		if run.Interrupted {
+			v.Partial = append(v.Partial, "It was interrupted: these are the figures until then.")
 		}
 		for _, objective := range run.SLO {
 			of++

@@ -198,3 +198,14 @@ func requireContains(t *testing.T, page string, words ...string) {
 		require.True(t, strings.Contains(page, word), "%q is missing", word)
 	}
 }
+
+// A run that is not whole says so, and one whose server was not watched says why.
+func TestRunsThatAreNotWhole(t *testing.T) {
+	page := write(t, change(func(r *result.Run) {
+		r.Interrupted, r.Shard = true, result.Shard{Index: 1, Of: 2}
+		r.Server, r.Unwatched = nil, "several processes"
+	})...)
+	requireContains(t, page, "It was interrupted: these are the figures until then.", "This is shard 1 of 2 alone, not the whole run.", "no: several processes")
+	page = write(t, run("net", 3, 1))
+	require.NotContains(t, page, "It was interrupted")
+}

@@ -87,7 +87,10 @@ func TestTable(t *testing.T) {
 	require.NoError(t, err)
 	r.Operations["GET/x-1"].Lag = nil
 	r.Judge(conditions)
-	r.Invalid = []string{"why"}
+	r.Interrupted, r.Invalid = true, []string{"why"}
+	r.Server.Begin = Sample{CPUUser: 1, CPUSystem: 1, VoluntarySwitches: 5, InvoluntarySwitches: 1, Runtime: &Runtime{GCCycles: 1}}
+	r.Server.End = Sample{CPUUser: 2, CPUSystem: 1.5, VoluntarySwitches: 105, InvoluntarySwitches: 3, RSS: 3 << 20, PSS: 2 << 20, TCPMemory: 4096,
+		Runtime: &Runtime{Heap: 1 << 20, Stack: 64 << 10, Goroutines: 7, GCCycles: 3, GCPauses: 0.001}}
 	var out bytes.Buffer
 	require.NoError(t, r.WriteTable(&out))
 	require.Equal(t, strings.TrimLeft(`
@@ -107,10 +110,19 @@ checked     0 answers: 0 lost, 2 reordered, 3 duplicated, 4 corrupt
 errors      2 a
 errors      3 b
 server      net: 10 µs of CPU for a message, 1.00 MiB in use at most, 5.00 KiB for a connection that rests
+            1.5 s of CPU, 0.5 s of it in the kernel, 100 context switches and 2 that it did not want
+            in the end RSS 3.00 MiB, PSS 2.00 MiB, TCP memory of the machine 4.00 KiB
+            heap 1.00 MiB, stacks 64.0 KiB, 7 goroutines, 2 collections with pauses of 1.00ms all together
 generator   1.5 s of CPU, 2 threads, the busiest 25 % of the time
 objective   lost==0: kept, with 0
 objective   errors==0: not kept, with 5
 objective   lag.max<1m: not kept: nothing was recorded
+INTERRUPTED these are the figures until then
 INVALID     why
 `, "\n"), out.String())
+
+	r.Server, r.Unwatched = nil, "why not"
+	out.Reset()
+	require.NoError(t, r.WriteTable(&out))
+	require.Contains(t, out.String(), "\nserver      not watched: why not\ngenerator ")
 }

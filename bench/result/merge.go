@@ -1,6 +1,7 @@
 package result
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,7 +16,7 @@ const MaxSkew = time.Second
 
 // Merge makes one run of all its shards, in any order. Histograms are added up without loss, so percentiles are those that one process would
 // have found; counters are summed; windows go together by their index and intervals by their second; of a server that several
-// shards have watched, nothing counts twice. What one shard calls invalid is invalid. The objectives of the shards are judged anew.
+// shards have watched, nothing counts twice. What one shard calls invalid is invalid, and if one was interrupted, so was the run. The objectives of the shards are judged anew.
 // It refuses runs that do not belong together, with an error that says which and why. It does not change them.
 func Merge(runs []*Run) (*Run, error) {
 	shards, err := inOrder(runs)
@@ -119,7 +120,7 @@ func (r *Run) belongsTo(s *Run) error {
 			return fmt.Errorf("%s %q is not %q", property.name, property.b, property.a)
 		}
 	}
-	if len(s.Windows) != len(r.Windows) {
+	if len(s.Windows) != len(r.Windows) && !r.Interrupted && !s.Interrupted { // each may end in another window then
 		return fmt.Errorf("it has %d windows, not %d", len(s.Windows), len(r.Windows))
 	}
 	return nil
@@ -154,6 +155,8 @@ func (m *merger) surroundings() {
 				tags[name] = append(tags[name], value)
 			}
 		}
+		m.run.Interrupted = m.run.Interrupted || s.Interrupted
+		m.run.Unwatched = cmp.Or(m.run.Unwatched, s.Unwatched)
 		for _, reason := range s.Invalid {
 			m.run.Invalid = append(m.run.Invalid, fmt.Sprintf("shard %d: %s", s.Shard.Index, reason))
 		}
@@ -211,9 +214,13 @@ func (m *merger) counters() {
 
 // windows go together by their index. One begins with the first of the shards, and is as long as the longest.
 func (m *merger) windows() {
-	for i := range m.shards[0].Windows {
+	most := slices.MaxFunc(m.shards, func(a, b *Run) int { return len(a.Windows) - len(b.Windows) })
+	for i := range most.Windows {
 		merged := Window{Begin: math.Inf(1)}
 		for _, s := range m.shards {
+			if i >= len(s.Windows) {
+				continue
+			}
 			w := s.Windows[i]
 			merged.Begin = min(merged.Begin, w.Begin+m.offset(s))
 			merged.Seconds = max(merged.Seconds, w.Seconds)
@@ -227,6 +234,9 @@ func (m *merger) windows() {
 			// All of them have seen the same, within slightly different times.
 			var user, system float64
 			for _, s := range watchers {
+				if i >= len(s.Windows) {
+					continue
+				}
 				user, system = max(user, s.Windows[i].CPUUser), max(system, s.Windows[i].CPUSystem)
 			}
 			merged.CPUUser += user

@@ -271,3 +271,22 @@ func TestMergeOfWhatDiffers(t *testing.T) {
 	require.Equal(t, []Objective{{Expression: "lost==0", Value: 3}, {Expression: "reordered<=6", Value: 6, OK: true}}, merged.SLO)
 	require.Equal(t, ExitInvalid, merged.ExitCode())
 }
+
+// Shards that were interrupted need not have come to the same window.
+func TestMergeOfWhatWasInterrupted(t *testing.T) {
+	shards := []*Run{testRun(t, 1, 2), testRun(t, 2, 2)}
+	shards[1].Windows = shards[1].Windows[:1]
+	_, err := Merge(shards)
+	require.ErrorContains(t, err, "it has 1 windows, not 2")
+	shards[1].Interrupted = true
+	shards[1].Server, shards[1].Unwatched = nil, "why"
+	merged, err := Merge(shards)
+	require.NoError(t, err)
+	require.True(t, merged.Interrupted)
+	require.Equal(t, "why", merged.Unwatched)
+	require.Equal(t, ExitError, merged.ExitCode())
+	require.Len(t, merged.Windows, 2)
+	require.EqualValues(t, 2000, merged.Windows[0].Operations)
+	require.Equal(t, shards[0].Windows[1].Operations, merged.Windows[1].Operations)
+	require.Equal(t, shards[0].Windows[1].CPUUser, merged.Windows[1].CPUUser)
+}

@@ -10,6 +10,12 @@ import (
 // SchemaVersion changes when a reader of the JSON would have to.
 const SchemaVersion = 2
 
+// Tags of runs that are compared.
+const (
+	TagRound = "round" // which repetition of the same measurement it is
+	TagSide  = "side"  // which side of a comparison of two
+)
+
 // Run is one run of the load generator, and the format of its JSON file. Times are in seconds and sizes in bytes where the names do not
 // say otherwise; latencies are in nanoseconds.
 type Run struct {
@@ -30,11 +36,14 @@ type Run struct {
 	Intervals  []Interval            `json:"intervals"` // a second each, over all windows and the warm-up before them
 	Operations map[string]*Operation `json:"operations"`
 	Check      Check                 `json:"check"`
-	Errors     map[string]int64      `json:"errors,omitempty"` // by kind, such as "connection reset"
-	Faults     []string              `json:"faults,omitempty"` // the first of them in words, with their connections
-	Server     *Server               `json:"server,omitempty"` // nil if nobody watched it
+	Errors     map[string]int64      `json:"errors,omitempty"`    // by kind, such as "connection reset"
+	Faults     []string              `json:"faults,omitempty"`    // the first of them in words, with their connections
+	Server     *Server               `json:"server,omitempty"`    // nil if nobody watched it
+	Unwatched  string                `json:"unwatched,omitempty"` // why nobody did, although it is on the machine
 	Generator  Generator             `json:"generator"`
 
+	// Interrupted says that somebody ended the run before its time: its last window is a shorter one, and others may be missing.
+	Interrupted bool `json:"interrupted,omitempty"`
 	// Invalid says why the figures must not be believed. It is empty for a run that may be.
 	Invalid []string `json:"invalid,omitempty"`
 	// SLO is what was demanded, and what became of it.

@@ -38,6 +38,11 @@ func (r *Run) WriteTable(w io.Writer) error {
 	}
 	if s := r.Server; s != nil {
 		line("server", "%s: %s, %s in use at most%s", s.Name, perMessage(total), bytesText(float64(s.MaxRSS)), r.perConn())
+		for _, text := range s.lines() {
+			line("", "%s", text)
+		}
+	} else if r.Unwatched != "" {
+		line("server", "not watched: %s", r.Unwatched)
 	}
 	g := &r.Generator
 	line("generator", "%.3g s of CPU, %d threads, the busiest %.0f %% of the time", g.CPUUser+g.CPUSystem, g.Threads, 100*g.Busiest)
@@ -58,11 +63,45 @@ func (r *Run) WriteTable(w io.Writer) error {
 			line("objective", "%s: %s, with %.4g", o.Expression, outcome, o.Value)
 		}
 	}
+	if r.Interrupted {
+		line("INTERRUPTED", "these are the figures until then")
+	}
 	for _, reason := range r.Invalid {
 		line("INVALID", "%s", reason)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// lines say what was seen of a server from the begin of the first window to the end of the last one, and in the end.
+func (s *Server) lines() []string {
+	var all []string
+	begin, end := &s.Begin, &s.End
+	if end.CPUUser+end.CPUSystem > begin.CPUUser+begin.CPUSystem {
+		text := fmt.Sprintf("%.3g s of CPU, %.3g s of it in the kernel", end.CPUUser+end.CPUSystem-begin.CPUUser-begin.CPUSystem, end.CPUSystem-begin.CPUSystem)
+		if end.VoluntarySwitches+end.InvoluntarySwitches > 0 {
+			text += fmt.Sprintf(", %d context switches and %d that it did not want", end.VoluntarySwitches-begin.VoluntarySwitches,
+				end.InvoluntarySwitches-begin.InvoluntarySwitches)
+		}
+		all = append(all, text)
+	}
+	var memory []string
+	for _, m := range []struct {
+		name  string
+		bytes int64
+	}{{"RSS", end.RSS}, {"PSS", end.PSS}, {"TCP memory of the machine", end.TCPMemory}} {
+		if m.bytes > 0 {
+			memory = append(memory, m.name+" "+bytesText(float64(m.bytes)))
+		}
+	}
+	if len(memory) > 0 {
+		all = append(all, "in the end "+strings.Join(memory, ", "))
+	}
+	if b, e := begin.Runtime, end.Runtime; b != nil && e != nil {
+		all = append(all, fmt.Sprintf("heap %s, stacks %s, %d goroutines, %d collections with pauses of %s all together", bytesText(float64(e.Heap)),
+			bytesText(float64(e.Stack)), e.Goroutines, e.GCCycles-b.GCCycles, durationText(int64((e.GCPauses-b.GCPauses)*1e9))))
+	}
+	return all
 }
 
 func perMessage(total Window) string {
