@@ -428,6 +428,9 @@ func (o *Options) name() string {
 	if o.Conns == 1 {
 		conns = "connection"
 	}
+	if o.Rooms > 0 {
+		what += fmt.Sprintf(" in %d rooms", o.Rooms)
+	}
 	if o.TLS != nil {
 		what += " over TLS"
 	}

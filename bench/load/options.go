@@ -21,8 +21,9 @@ const (
 	// WorkloadPush only receives, what strand's own server sends it as asked for. Latency is between two processes of one machine: from when the server
 	// had planned to send.
 	WorkloadPush = "push"
-	// WorkloadBroadcast sends to a server that is to send it on to every connection, that of the sender included. Only Active connections send, 1 if
-	// that is 0. An operation has ended when its sender has it back; what each of the others takes is apart, as "delivery".
+	// WorkloadBroadcast sends to a server that is to send it on to every connection, that of the sender included, or with Rooms to those of the sender's room. Only
+	// Active connections send, 1 (in each room) if that is 0. An operation has ended when its sender has it back; what each of the others takes is apart,
+	// as "delivery".
 	WorkloadBroadcast = "broadcast"
 	// WorkloadChurn connects, has one batch echoed and closes, again and again. An operation is all of it.
 	WorkloadChurn = "churn"
@@ -68,6 +69,9 @@ type Options struct {
 
 	Active    int           // connections that are at work; 0 means all, but for Slow ones. The others are idle.
 	Heartbeat time.Duration // idle connections have a message echoed at this distance; 0 means never
+	// Rooms is over how many rooms the connections of WorkloadBroadcast are spread, each with a sender at least, which they enter as RoomOrder says; 0 means that there
+	// are none, and all connections hear each other.
+	Rooms int
 	// Slow is how many of the connections send as much as their sockets take, but read only SlowRate bytes a second, until the drain. They are no part of
 	// any figure: a server must bear them. At the end everything that they have sent must come back. Only with WorkloadEcho and raw framing.
 	Slow     int
@@ -173,7 +177,7 @@ func (o Options) withDefaults() Options {
 	}
 	orDefault(&o.Framing, FramingRaw)
 	if o.Workload == WorkloadBroadcast {
-		orDefault(&o.Active, 1)
+		orDefault(&o.Active, max(1, o.Rooms))
 	}
 	orDefault(&o.Active, o.Conns-o.Slow)
 	o.Size = o.Size.atLeast(leastSize(o.Framing))
@@ -270,6 +274,9 @@ func (o *Options) validateWhat() error {
 		}
 	}
 	if err := o.TLS.validate(o); err != nil {
+		return err
+	}
+	if err := o.validateRooms(); err != nil {
 		return err
 	}
 	return o.validateRoles()

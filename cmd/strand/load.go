@@ -23,15 +23,16 @@ type loadCommand struct {
 
 	Conns    int    `default:"100" help:"Connections." placeholder:"N" group:"What:"`
 	Threads  int    `default:"1" help:"Event loops that drive them." placeholder:"N" group:"What:"`
-	Workload string `default:"echo" help:"What the connections do: echo (everything that is sent has to come back), churn (the same, on a new connection each time), sink (only send), push (only receive), broadcast (what a connection sends comes to all). The last three are for strand serve --proto of the same name." placeholder:"NAME" group:"What:"`
+	Workload string `default:"echo" help:"What the connections do: echo (everything that is sent has to come back), churn (the same, on a new connection each time), sink (only send), push (only receive), broadcast (what a connection sends comes to all, or to those of its room). The last three are for strand serve --proto of the same name." placeholder:"NAME" group:"What:"`
 	Protocol string `help:"What they speak instead of an echo: resp-ping, resp-set, resp-get (Redis), http (GET by HTTP/1.1), websocket (an echo), mqtt-ping." placeholder:"NAME" group:"What:"`
 	Path     string `help:"For http and websocket; / by default." placeholder:"PATH" group:"What:"`
-	Framing  string `default:"raw" help:"Where a message ends: raw (nowhere that shows), length (4 bytes before it say how many follow), line." placeholder:"NAME" group:"What:"`
+	Framing  string `help:"Where a message ends: raw (nowhere that shows), length (4 bytes before it say how many follow), line; raw by default, and length with --workload push and broadcast." placeholder:"NAME" group:"What:"`
 	Size     string `default:"64" help:"Bytes of a message: 64, a range (64-1024), a list with weights (64:9,1024:1), or lognormal:MEDIAN,SIGMA[,LARGEST]." placeholder:"SIZES" group:"What:"`
 	Batch    int    `default:"1" help:"Messages of an operation, which are sent together." placeholder:"N" group:"What:"`
 	Depth    int    `help:"Operations in flight on a connection, at most; 1 by default, 64 with --pace max." placeholder:"N" group:"What:"`
 
-	Active    int           `help:"Connections that are at work; all by default, and 1 that sends with --workload broadcast. The others are idle." placeholder:"N" group:"What:"`
+	Active    int           `help:"Connections that are at work; all by default, and 1 that sends (in each room) with --workload broadcast. The others are idle." placeholder:"N" group:"What:"`
+	Rooms     int           `help:"Rooms that the connections of workload broadcast are spread over: what one sends comes to those of its room." placeholder:"N" group:"What:"`
 	Heartbeat time.Duration `help:"Idle connections have a message echoed at this distance; never by default." group:"What:"`
 	Slow      int           `help:"Connections that send as much as they can, and do not read until the end." placeholder:"N" group:"What:"`
 	SlowRate  int           `help:"Bytes a second that they read." placeholder:"N" group:"What:"`
@@ -149,7 +150,7 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 		Pace: c.Pace, Rate: c.Rate, Seed: c.Seed,
 		ConnectRate: c.ConnectRate, Connecting: c.Connecting, Settle: c.Settle, Warmup: c.Warmup, Window: c.Duration, Windows: c.Windows,
 		Drain: c.Drain, Stall: c.Stall, FailFast: c.FailFast,
-		Active: c.Active, Heartbeat: c.Heartbeat, Slow: c.Slow, SlowRate: c.SlowRate, Sources: c.Source,
+		Active: c.Active, Rooms: c.Rooms, Heartbeat: c.Heartbeat, Slow: c.Slow, SlowRate: c.SlowRate, Sources: c.Source,
 		Shard: result.Shard(c.Shard), ID: c.RunID,
 		MaxLate: c.MaxLate, MinAchieved: c.MinAchieved, MaxBusy: c.MaxBusy, Tags: c.Tag,
 	}
