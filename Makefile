@@ -116,10 +116,13 @@ hostile: ## what must hold under attack, in the large and to the figure; needs s
 WRK             ?= $(shell command -v wrk)
 REDIS_SERVER    ?= $(shell command -v redis-server)
 REDIS_BENCHMARK ?= $(shell command -v redis-benchmark)
+IPERF3          ?= $(shell command -v iperf3)
 
-agreement: ## strand load measures what wrk and redis-benchmark do; needs them, redis-server, taskset, two processors and a quiet machine
+agreement: ## strand load measures what wrk, redis-benchmark and iperf3 do; needs them, redis-server, taskset, two processors and a quiet machine
 	@test -n "$(WRK)" -a -n "$(REDIS_SERVER)" -a -n "$(REDIS_BENCHMARK)" || { echo "make agreement needs wrk, redis-server and redis-benchmark" >&2; exit 1; }
-	go test ./cmd/strand -count=$(COUNT) -timeout 20m -v -run '^TestAgreement' -wrk "$(WRK)" -redis-server "$(REDIS_SERVER)" -redis-benchmark "$(REDIS_BENCHMARK)"
+	@test -n "$(IPERF3)" || { echo "make agreement needs iperf3" >&2; exit 1; }
+	go test ./cmd/strand -count=$(COUNT) -timeout 30m -v -run '^(TestAgreement|TestLoadOfIperf3)' -wrk "$(WRK)" -redis-server "$(REDIS_SERVER)" \
+		-redis-benchmark "$(REDIS_BENCHMARK)" -iperf3 "$(IPERF3)"
 
 bench:
 	go run ./cmd/strand bench

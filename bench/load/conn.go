@@ -240,7 +240,7 @@ func (w *worker) push(c *conn) error {
 		switch errno {
 		case 0:
 			if w.work == workSink {
-				c.more.sum(w.out[:sent])
+				w.sum(c.more, w.out[:sent])
 			}
 			w.pushed(c, sent)
 		case syscall.EAGAIN:

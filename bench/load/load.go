@@ -43,6 +43,10 @@ func Run(ctx context.Context, o Options) (*result.Run, error) {
 			return nil, err
 		}
 	}
+	if r.opts.Protocol == ProtocolIperf3 {
+		r.iperf = newIperfTest(ctx, &r.opts, r.remotes[0])
+		defer r.iperf.close() // after the connections
+	}
 	ctx, r.cancel = context.WithCancelCause(ctx)
 	defer r.cancel(nil)
 	r.ctx = ctx
@@ -82,6 +86,7 @@ type run struct {
 
 	kinds   []kind
 	shared  *shared
+	iperf   *iperfTest // or nil
 	result  *result.Run
 	total   segment // of all windows and the drain
 	drained int64   // operations that were planned, and taken up only in the drain
@@ -141,6 +146,9 @@ func (r *run) prepare() error {
 		idle := share(o.Conns-o.Active-o.Slow, i, o.Threads)
 		n := active + idle + slow
 		w.number, w.segments, w.shared = i, r.segments, r.shared
+		if r.iperf != nil {
+			w.cookie = r.iperf.cookie
+		}
 		w.random = rand.New(rand.NewPCG(o.Seed, uint64(o.Shard.Index-1)<<32|uint64(i)))
 		w.conns = make([]conn, n)
 		ring := 1
@@ -197,6 +205,11 @@ func (r *run) measure() (*result.Run, error) {
 	if err := r.phase(PhaseConnect, 0); err != nil {
 		return nil, err
 	}
+	if r.iperf != nil {
+		if err := r.iperf.open(o); err != nil {
+			return nil, err
+		}
+	}
 	began := time.Now()
 	for _, w := range r.workers {
 		r.all.Go(func() {
@@ -216,6 +229,9 @@ func (r *run) measure() (*result.Run, error) {
 	if c := &r.result.Connect; c.Made == 0 {
 		return nil, errors.New(r.result.Faults[0])
 	}
+	if err := r.beginIperf(); err != nil {
+		return nil, err
+	}
 	if err := r.phase(PhaseSettle, 0); err != nil {
 		return nil, err
 	}
@@ -231,6 +247,9 @@ func (r *run) measure() (*result.Run, error) {
 	r.result.Begin = r.beginTime
 	close(r.traffic)
 	if err := r.follow(); err != nil {
+		return nil, err
+	}
+	if err := r.endIperf(); err != nil {
 		return nil, err
 	}
 	return r.finish()

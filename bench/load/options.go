@@ -257,6 +257,10 @@ func (o *Options) validateWhat() error {
 	case o.Protocol == "" && o.Path != "":
 		return errors.New("path: only a protocol over HTTP has one")
 	case o.Protocol == "":
+	case o.Protocol == ProtocolIperf3:
+		if err := o.validateIperf(); err != nil {
+			return err
+		}
 	case o.Workload != WorkloadEcho:
 		return fmt.Errorf("protocol: workload %s has none", o.Workload)
 	case o.Slow > 0:

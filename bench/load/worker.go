@@ -49,8 +49,10 @@ type worker struct {
 	kinds         []kind
 	leaving       []*conn // whose visit has ended
 	finishing     bool    // nothing more will be sent to sinks
+	untold        bool    // which are not told so, and do not answer: whoever began the run speaks with their server
 	silent        bool    // it sends no more
 	shared        *shared
+	cookie        []byte // of iperf3
 
 	number   int
 	seg      *segment
@@ -62,6 +64,7 @@ type worker struct {
 
 const (
 	bufferSize  = 64 << 10
+	sinkBuffer  = 256 << 10 // what large messages to a sink are sent with
 	alarmToken  = poller.Reserved - 1
 	checkPeriod = 20 * time.Millisecond
 
@@ -84,8 +87,14 @@ func newWorker(ctx context.Context, o *Options) (*worker, error) {
 		spare:  make(chan *segment, 2),
 	}
 	w.kinds = o.kinds()
-	if o.Protocol != "" {
+	switch {
+	case o.Protocol == ProtocolIperf3:
+		w.untold = true
+	case o.Protocol != "":
 		w.work = workProtocol
+	}
+	if w.work == workSink {
+		w.out = make([]byte, max(bufferSize, min(o.Size.largest(), sinkBuffer)))
 	}
 	if size, fixed := o.Size.fixed(); fixed {
 		w.size = size
@@ -259,7 +268,7 @@ func (w *worker) proceed(t *traffic) error {
 			return err
 		}
 	}
-	if w.draining && w.work == workSink && !w.finishing && w.planned(t.end) == 0 {
+	if w.draining && w.work == workSink && !w.untold && !w.finishing && w.planned(t.end) == 0 {
 		w.finishing = true
 		for i := range w.conns {
 			if err := w.shutdown(&w.conns[i]); err != nil {

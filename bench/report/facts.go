@@ -207,10 +207,14 @@ func checkFacts(r *result.Run) []fact {
 	case faults(c) > 0:
 		verdict = "wrong: see below"
 	}
-	return []fact{
+	all := []fact{
 		{"Verdict", verdict}, {"Checked", integer(c.Checked)}, {"Lost", integer(c.Lost)}, {"Out of order", integer(c.Reordered)},
 		{"Twice", integer(c.Duplicated)}, {"Corrupt", integer(c.Corrupt)},
 	}
+	if told := r.Receipt; told != nil {
+		all = append(all, fact{"Received, as the server says", fmt.Sprintf("%s bytes on %s streams in %s", integer(told.Bytes), integer(told.Streams), unitSeconds.format(told.Seconds))})
+	}
+	return all
 }
 
 func faults(c *result.Check) int64 { return c.Lost + c.Reordered + c.Duplicated + c.Corrupt }

@@ -81,6 +81,7 @@ func TestTable(t *testing.T) {
 	r.Connect.Wanted, r.Connect.Seconds = 5, 0.25
 	r.Windows[0].BytesOut, r.Windows[1].BytesIn = 4<<20, 3<<10
 	r.Server.Name = "net"
+	r.Receipt = &Receipt{Streams: 5, Bytes: 4 << 20, Seconds: 2.5}
 	r.Generator = Generator{CPUUser: 1, CPUSystem: 0.5, Threads: 2, Busiest: 0.25}
 	r.Operations["GET/x-1"].Response.Record(2 * Highest)
 	conditions, err := ParseConditions([]string{"lost==0", "errors==0", "lag.max<1m"})
@@ -107,6 +108,7 @@ connect               4  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms 
 rate        1000 operations/s of 1000 planned, 2000 messages/s, 2.00 MiB/s out, 1.50 KiB/s in, in 2 windows of 2 s all together
 connections 4 of 5 in 0.25 s, 1 failed
 checked     0 answers: 0 lost, 2 reordered, 3 duplicated, 4 corrupt
+received    4194304 bytes on 5 streams, as the server says: 13.4 Mbit/s in 2.5 s
 errors      2 a
 errors      3 b
 server      net: 10 µs of CPU for a message, 1.00 MiB in use at most, 5.00 KiB for a connection that rests

@@ -192,6 +192,15 @@ func (m *merger) counters() {
 		c.Reordered += from.Reordered
 		c.Duplicated += from.Duplicated
 		c.Corrupt += from.Corrupt
+		if from := s.Receipt; from != nil {
+			if m.run.Receipt == nil {
+				m.run.Receipt = new(Receipt)
+			}
+			into := m.run.Receipt
+			into.Streams += from.Streams
+			into.Bytes += from.Bytes
+			into.Seconds = max(into.Seconds, from.Seconds)
+		}
 		for kind, n := range s.Errors {
 			if m.run.Errors == nil {
 				m.run.Errors = make(map[string]int64)

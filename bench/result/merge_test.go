@@ -23,6 +23,7 @@ func shardsOf(t *testing.T, n int) []*Run {
 
 func TestMergeSumsUp(t *testing.T) {
 	shards := shardsOf(t, 3)
+	shards[0].Receipt, shards[2].Receipt = &Receipt{1, 100, 2}, &Receipt{2, 30, 3}
 	before, err := json.Marshal(shards)
 	require.NoError(t, err)
 	merged, err := Merge(shards)
@@ -52,6 +53,7 @@ func TestMergeSumsUp(t *testing.T) {
 		{Begin: 1, Seconds: 1, Operations: 2700, Messages: 5400, BytesOut: 8100, BytesIn: 10800, Errors: 6, CPUUser: 0.03, CPUSystem: 0.04},
 	}, merged.Windows, "the server is one, and its CPU counts once")
 	require.Equal(t, Check{Checked: 5700, Lost: 3, Reordered: 6, Duplicated: 9, Corrupt: 12}, merged.Check)
+	require.Equal(t, &Receipt{3, 130, 3}, merged.Receipt)
 	require.Equal(t, map[string]int64{"connection reset": 9}, merged.Errors)
 	require.Equal(t, Generator{CPUUser: 3, CPUSystem: 6, Threads: 6, Busiest: 0.5, MaxRSS: 30 << 20}, merged.Generator)
 	require.EqualValues(t, 5700, merged.Operations["echo"].Count)

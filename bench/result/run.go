@@ -36,6 +36,7 @@ type Run struct {
 	Intervals  []Interval            `json:"intervals"` // a second each, over all windows and the warm-up before them
 	Operations map[string]*Operation `json:"operations"`
 	Check      Check                 `json:"check"`
+	Receipt    *Receipt              `json:"receipt,omitempty"`   // nil if the server does not say what it has received
 	Errors     map[string]int64      `json:"errors,omitempty"`    // by kind, such as "connection reset"
 	Faults     []string              `json:"faults,omitempty"`    // the first of them in words, with their connections
 	Server     *Server               `json:"server,omitempty"`    // nil if nobody watched it
@@ -125,6 +126,13 @@ type Check struct {
 	Reordered  int64 `json:"reordered"`
 	Duplicated int64 `json:"duplicated"`
 	Corrupt    int64 `json:"corrupt"`
+}
+
+// Receipt is what the server says that it has received, from the first connection on to the end of the drain.
+type Receipt struct {
+	Streams int     `json:"streams"`
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"` // by its own clock
 }
 
 // Generator says how near the generator came to its own limits.

@@ -33,6 +33,9 @@ func (r *Run) WriteTable(w io.Writer) error {
 	}
 	line("connections", "%d of %d in %.3g s, %d failed", r.Connect.Made, r.Connect.Wanted, r.Connect.Seconds, r.Connect.Failed)
 	line("checked", "%d answers: %d lost, %d reordered, %d duplicated, %d corrupt", r.Check.Checked, r.Check.Lost, r.Check.Reordered, r.Check.Duplicated, r.Check.Corrupt)
+	if c := r.Receipt; c != nil && c.Seconds > 0 {
+		line("received", "%d bytes on %d streams, as the server says: %s/s in %.3g s", c.Bytes, c.Streams, bitsText(float64(c.Bytes)*8/c.Seconds), c.Seconds)
+	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Errors)) {
 		line("errors", "%d %s", r.Errors[kind], kind)
 	}
@@ -180,6 +183,18 @@ func bytesText(n float64) string {
 		}
 	}
 	return threeDigits(n) + " B"
+}
+
+func bitsText(n float64) string {
+	for _, u := range []struct {
+		name string
+		one  float64
+	}{{"Gbit", 1e9}, {"Mbit", 1e6}, {"kbit", 1e3}} {
+		if n >= u.one {
+			return threeDigits(n/u.one) + " " + u.name
+		}
+	}
+	return threeDigits(n) + " bit"
 }
 
 // threeDigits writes v with three significant digits, but all in front of the point.

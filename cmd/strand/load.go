@@ -23,8 +23,8 @@ type loadCommand struct {
 
 	Conns    int    `default:"100" help:"Connections." placeholder:"N" group:"What:"`
 	Threads  int    `default:"1" help:"Event loops that drive them." placeholder:"N" group:"What:"`
-	Workload string `default:"echo" help:"What the connections do: echo (everything that is sent has to come back), churn (the same, on a new connection each time), sink (only send), push (only receive), broadcast (what a connection sends comes to all, or to those of its room). The last three are for strand serve --proto of the same name." placeholder:"NAME" group:"What:"`
-	Protocol string `help:"What they speak instead of an echo: resp-ping, resp-set, resp-get (Redis), http (GET by HTTP/1.1), websocket (an echo), mqtt-ping." placeholder:"NAME" group:"What:"`
+	Workload string `default:"echo" help:"What the connections do: echo (everything that is sent has to come back), churn (the same, on a new connection each time), sink (only send), push (only receive), broadcast (what a connection sends comes to all, or to those of its room). The last three are for strand serve --proto of the same name, or a server that does as docs/load.md says." placeholder:"NAME" group:"What:"`
+	Protocol string `help:"What they speak instead of an echo: resp-ping, resp-set, resp-get (Redis), http (GET by HTTP/1.1), websocket (an echo), mqtt-ping; or, with --workload sink, iperf3 (the server is a real iperf3 -s)." placeholder:"NAME" group:"What:"`
 	Path     string `help:"For http and websocket; / by default." placeholder:"PATH" group:"What:"`
 	Framing  string `help:"Where a message ends: raw (nowhere that shows), length (4 bytes before it say how many follow), line; raw by default, and length with --workload push and broadcast." placeholder:"NAME" group:"What:"`
 	Size     string `default:"64" help:"Bytes of a message: 64, a range (64-1024), a list with weights (64:9,1024:1), or lognormal:MEDIAN,SIGMA[,LARGEST]." placeholder:"SIZES" group:"What:"`
