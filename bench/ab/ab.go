@@ -100,8 +100,9 @@ func Compare(ctx context.Context, o Options) (*Report, error) {
 				return nil, fmt.Errorf("run %d of %d, %s: %w", step.Number, step.Of, step.Side, err)
 			}
 			if o.Keep != nil {
-				tags := map[string]string{result.TagSide: step.Side, result.TagRound: strconv.Itoa(step.Round)}
+				tags := make(map[string]string)
 				maps.Copy(tags, run.Tags)
+				tags[result.TagSide], tags[result.TagRound] = step.Side, strconv.Itoa(step.Round)
 				run.Tags = tags
 				if err := o.Keep(step, run); err != nil {
 					return nil, err
