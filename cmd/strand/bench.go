@@ -48,7 +48,7 @@ func (c *benchCommand) Run() error {
 	report, err := bench.Compare(ctx, options)
 	progress.Done()
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return errInterrupted
 	}
 	if err != nil {
 		return err

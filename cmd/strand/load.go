@@ -1,16 +1,13 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/strand-net/strand/bench/load"
@@ -50,6 +47,9 @@ type loadCommand struct {
 	StartAt startValue `help:"When traffic begins, in RFC 3339 or seconds since 1970." placeholder:"TIME" group:"Shards:"`
 	Pipe    bool       `hidden:"" help:"Say on standard output when the connections are made, and read from standard input when traffic begins."`
 
+	watching
+	Prom string `help:"Tell Prometheus how the run goes, at http://HOST:PORT/metrics, until it ends." placeholder:"HOST:PORT" group:"Output:"`
+
 	ClientCPUs watch.CPUs `name:"client-cpus" sep:"none" help:"Processors that the generator may use, such as 0,2-3." placeholder:"LIST" group:"What:"`
 
 	Pace string  `help:"When operations begin: closed (when another has ended), max (the same, with many in flight), or as planned with --rate: constant, poisson, uniform (constant on each connection). Default: closed, or constant with --rate." placeholder:"NAME" group:"When:"`
@@ -81,10 +81,10 @@ func (c *loadCommand) Run() error {
 	if err != nil {
 		return usageError{err}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	ends := heed(c.Pipe)
+	defer ends.release()
 	if c.Shards > 1 {
-		return c.runShards(ctx, conditions)
+		return c.runShards(ends, &o, conditions)
 	}
 	if err := o.CheckDescriptors(); err != nil { // those of the shards are for each of them to check
 		return usageError{err}
@@ -92,23 +92,52 @@ func (c *loadCommand) Run() error {
 	if err := c.ClientCPUs.Use(); err != nil {
 		return usageError{fmt.Errorf("client-cpus: %w", err)}
 	}
+	if o.ID == "" {
+		o.ID = newRunID()
+	}
+	exporter, err := startExporter(c.Prom, &o)
+	if err != nil {
+		return err
+	}
+	defer exporter.close()
+	server := new(watched)
+	if !c.Pipe { // whoever has started this watches
+		if server, err = c.watching.start(ends, &o); err != nil {
+			return err
+		}
+	}
 	live := liveLine{terminal: isTerminal(os.Stderr), silent: c.Pipe}
 	log := histogramLog{path: c.HLog}
 	defer log.abort()
 	o.OnInterval = func(s load.Second) {
 		live.show(s)
-		log.write(s)
+		entries := entriesOf(s)
+		log.write(s, entries)
+		exporter.publish(s, entries)
+	}
+	o.Stop = ends.stop
+	o.OnPhase = func(p load.Phase) error {
+		server.lookAt(p)
+		if p.Name == load.PhaseDrain && ends.asked.Load() && !c.Pipe {
+			live.say(waitingForRest)
+		}
+		return nil
+	}
+	if c.Pipe {
+		obeyParent(&o, ends)
 	}
 	// A processor more than there are threads would not help them: its search for work would only take time away from the server.
 	runtime.GOMAXPROCS(min(o.Threads, runtime.NumCPU()))
-	run, err := load.Run(ctx, o)
+	run, err := load.Run(ends, o)
 	live.done()
-	if ctx.Err() != nil {
-		return errors.New("interrupted")
+	server.stop(err != nil)
+	if ends.Err() != nil || errors.Is(err, load.ErrStopped) {
+		return errInterrupted
 	}
 	if err != nil {
 		return err
 	}
+	server.fill(run)
 	run.Judge(conditions)
 	if err := log.commit(); err != nil {
 		return fmt.Errorf("hlog: %w", err)
@@ -124,7 +153,7 @@ func (c *loadCommand) Run() error {
 			return fmt.Errorf("json: %w", err)
 		}
 	}
-	return outcome(run)
+	return errors.Join(outcome(run), server.writeProfile(), exporter.close())
 }
 
 // outcome is what a run's exit code tells. What is wrong with the answers is worse than any figure.
@@ -132,6 +161,8 @@ func outcome(run *result.Run) error {
 	switch {
 	case run.Check.Lost+run.Check.Reordered+run.Check.Duplicated+run.Check.Corrupt > 0:
 		return fmt.Errorf("what came back is not what was sent: %s", run.Faults[0])
+	case run.Interrupted:
+		return errInterrupted
 	case len(run.Errors) > 0 && len(run.SLO) == 0: // otherwise objectives say what may be
 		return fmt.Errorf("connections have failed: %s", run.Faults[0])
 	}
@@ -169,7 +200,13 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 	if err := o.Validate(); err != nil {
 		return o, nil, err
 	}
-	for name, path := range map[string]string{"json": c.JSON, "hlog": c.HLog} {
+	if err := c.watching.validate(); err != nil {
+		return o, nil, err
+	}
+	if c.Prom != "" && c.Shards > 1 {
+		return o, nil, errors.New("prom: not with --shards: nobody has the figures of all of them while they run")
+	}
+	for name, path := range map[string]string{"json": c.JSON, "hlog": c.HLog, "profile": c.Profile} {
 		if path == "" {
 			continue
 		}
@@ -222,7 +259,26 @@ type histogramLog struct {
 	err  error // the first
 }
 
-func (l *histogramLog) write(s load.Second) {
+// entriesOf are the histograms of a second that are not empty.
+func entriesOf(s load.Second) (all []result.Entry) {
+	for _, name := range slices.Sorted(maps.Keys(s.Operations)) {
+		op := s.Operations[name]
+		for _, kind := range []struct {
+			name      string
+			histogram *result.Histogram
+		}{{result.KindResponse, op.Response}, {result.KindService, op.Service}, {result.KindLag, op.Lag}} {
+			if kind.histogram.TotalCount() > 0 {
+				all = append(all, result.Entry{
+					Begin: s.Begin, Length: time.Duration(s.Interval.Seconds * float64(time.Second)),
+					Operation: name, Kind: kind.name, Histogram: kind.histogram,
+				})
+			}
+		}
+	}
+	return all
+}
+
+func (l *histogramLog) write(s load.Second, entries []result.Entry) {
 	if l.path == "" || l.err != nil || s.Window < 0 {
 		return
 	}
@@ -234,19 +290,9 @@ func (l *histogramLog) write(s load.Second) {
 			return
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Operations)) {
-		op := s.Operations[name]
-		for _, kind := range []struct {
-			name      string
-			histogram *result.Histogram
-		}{{result.KindResponse, op.Response}, {result.KindService, op.Service}, {result.KindLag, op.Lag}} {
-			entry := result.Entry{
-				Begin: s.Begin, Length: time.Duration(s.Interval.Seconds * float64(time.Second)),
-				Operation: name, Kind: kind.name, Histogram: kind.histogram,
-			}
-			if kind.histogram.TotalCount() > 0 && l.err == nil {
-				l.err = l.log.Write(entry)
-			}
+	for _, entry := range entries {
+		if l.err == nil {
+			l.err = l.log.Write(entry)
 		}
 	}
 }
@@ -294,5 +340,12 @@ func latency(ns int64) time.Duration { return time.Duration(ns).Round(time.Micro
 func (l *liveLine) done() {
 	if l.shown {
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
+		l.shown = false
 	}
+}
+
+// say writes a line that stays.
+func (l *liveLine) say(text string) {
+	l.done()
+	fmt.Fprintln(os.Stderr, text)
 }
