@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
@@ -84,13 +83,22 @@ type run struct {
 	stops     chan time.Time     // when it is to end before its time
 	gathered  map[int][]*segment // by index, those that are not complete
 
-	kinds   []kind
-	shared  *shared
-	iperf   *iperfTest // or nil
-	result  *result.Run
-	total   segment // of all windows and the drain
-	drained int64   // operations that were planned, and taken up only in the drain
-	waited  []int64 // by worker's number, within the windows
+	kinds  []kind
+	shared *shared
+	iperf  *iperfTest // or nil
+	result *result.Run
+	total  segment   // of all windows and the drain
+	spans  []int64   // begins of what is judged by itself, and the end: each stage, or all windows together; kernel time
+	waited [][]int64 // by span, and worker's number
+	window struct {  // at hand
+		number  int
+		latency *result.Histogram
+	}
+	late struct {
+		span  int   // at hand
+		most  int64 // by how much the generator was late in the span where that was worst, at the 99th percentile, ns
+		worst int
+	}
 }
 
 func (r *run) close() {
@@ -130,9 +138,9 @@ func (r *run) prepare() error {
 	r.connected = make(chan struct{}, o.Threads)
 	r.segments = make(chan *segment, 64*o.Threads)
 	r.gathered = make(map[int][]*segment)
-	r.waited = make([]int64, o.Threads)
 	r.kinds = o.kinds()
 	r.total = *newSegment(r.kinds)
+	r.window.latency = result.NewHistogram()
 	r.shared = newShared(o)
 	first := r.first
 	for i := range o.Threads {
@@ -177,9 +185,12 @@ func (r *run) prepare() error {
 			w.connecting.gap = int64(1e9 * float64(o.Conns) / (float64(o.ConnectRate) * float64(n)))
 		}
 		if w.open {
-			rate := o.Rate * float64(active) / float64(o.Active)
 			phase := (float64(o.Shard.Index-1) + float64(i)/float64(o.Threads)) / float64(o.Shard.Of)
-			w.plans = append(w.plans, newPlan(o.Pace, rate, active, phase, w.random))
+			if len(o.Stages) > 0 {
+				w.plans = append(w.plans, newStagedPlan(o.Pace, newCurve(o), active, r.opts.Active, phase, w.random))
+			} else {
+				w.plans = append(w.plans, newPlan(o.Pace, o.Rate*float64(active)/float64(o.Active), active, phase, w.random))
+			}
 		}
 		if o.Heartbeat > 0 && idle > 0 {
 			beats := newPlan(PaceUniform, float64(idle)/o.Heartbeat.Seconds(), idle, 0, w.random)
@@ -319,14 +330,22 @@ func (r *run) planTimeline() error {
 	for at < r.begin {
 		add(at+int64(time.Second), -1)
 	}
-	for window := range o.Windows {
-		end := r.begin + int64(window+1)*int64(o.Window)
+	for window, length := range o.windows() {
+		if window == 0 || len(o.Stages) > 0 {
+			r.spans = append(r.spans, at)
+		}
+		end := at + int64(length)
 		for at < end {
 			add(min(end, at+int64(time.Second)), window)
 		}
 	}
+	r.spans = append(r.spans, at)
+	r.waited = make([][]int64, len(r.spans)-1)
+	for span := range r.waited {
+		r.waited[span] = make([]int64, o.Threads)
+	}
 	r.windows, r.end = o.Windows, at
-	r.along = &timeline{cuts: r.timeline}
+	r.along = &timeline{cuts: r.timeline, spans: r.spans}
 	return nil
 }
 
@@ -400,11 +419,12 @@ func (r *run) phases() []timedPhase {
 	var all []timedPhase
 	g := &r.result.Generator
 	first := r.beginTime.Add(-ahead)
+	end := first.Add(time.Duration(r.end - r.begin))
 	if o.Warmup > 0 {
 		all = append(all, timedPhase{time.Now(), func() error { return r.phase(PhaseWarmup, 0) }})
 	}
-	for window := range r.windows {
-		all = append(all, timedPhase{first.Add(time.Duration(window) * o.Window), func() error {
+	for window, length := range o.windows()[:r.windows] {
+		all = append(all, timedPhase{first, func() error {
 			if window == 0 {
 				user, system, _ := usage()
 				g.CPUUser, g.CPUSystem = -user, -system
@@ -412,8 +432,9 @@ func (r *run) phases() []timedPhase {
 			}
 			return r.phase(PhaseWindow, window)
 		}})
+		first = first.Add(length)
 	}
-	return append(all, timedPhase{first.Add(time.Duration(r.end - r.begin)), func() error {
+	return append(all, timedPhase{end, func() error {
 		user, system, rss := usage()
 		g.CPUUser, g.CPUSystem, g.MaxRSS = g.CPUUser+user, g.CPUSystem+system, rss
 		return r.phase(PhaseDrain, 0)
@@ -458,7 +479,7 @@ func (o *Options) name() string {
 		text += fmt.Sprintf(", %d messages a batch", o.Batch)
 	}
 	if o.open() {
-		return text + ", " + strconv.FormatFloat(o.Rate, 'f', -1, 64) + "/s " + o.Pace
+		return text + ", " + o.rateText() + " " + o.Pace
 	}
 	if o.Depth > 1 {
 		text += fmt.Sprintf(", %d in flight", o.Depth)
@@ -485,7 +506,7 @@ func (r *run) newResult(connect time.Duration) *result.Run {
 		Shard:         o.Shard,
 		Machine:       result.Describe(),
 		Tags:          o.Tags,
-		Target:        r.local.Rate,
+		Target:        r.target(0, o.measured()),
 		Connect:       result.Connect{Wanted: r.local.Conns, Seconds: connect.Seconds(), Latency: result.NewHistogram()},
 		Generator:     result.Generator{Threads: o.Threads},
 	}
@@ -501,8 +522,18 @@ func (r *run) newResult(connect time.Duration) *result.Run {
 		run.Faults = appendFaults(run.Faults, p.faults)
 		run.Errors = addErrors(run.Errors, p.errors)
 	}
-	for i := range o.Windows {
-		run.Windows = append(run.Windows, result.Window{Begin: float64(i) * o.Window.Seconds()})
+	var begin time.Duration
+	for _, length := range o.windows() {
+		run.Windows = append(run.Windows, result.Window{Begin: begin.Seconds(), Target: r.target(begin, begin+length)})
+		begin += length
 	}
 	return run
+}
+
+// target is the mean rate that is planned for this shard between two times since the begin of the first window.
+func (r *run) target(from, to time.Duration) float64 {
+	if len(r.opts.Stages) == 0 {
+		return r.local.Rate
+	}
+	return r.opts.planned(from, to) / (to - from).Seconds() * float64(r.local.Active) / float64(r.opts.Active)
 }

@@ -77,6 +77,9 @@ type Options struct {
 	Slow     int
 	SlowRate int
 
+	// Stages are an open loop whose rate changes, instead of Rate, Window and Windows: each is a window. The warm-up has the rate that the first begins with.
+	Stages []Stage `json:",omitempty"`
+
 	Pace string  // one of the Pace constants; empty means closed, or constant if there is a Rate
 	Rate float64 // planned operations a second, over all connections; only for an open loop
 	Seed uint64  // of what is random: the same seed plans the same run
@@ -182,7 +185,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.Active, o.Conns-o.Slow)
 	o.Size = o.Size.atLeast(leastSize(o.Framing))
 	orDefault(&o.Batch, 1)
-	if o.Rate != 0 {
+	if o.Rate != 0 || len(o.Stages) > 0 {
 		orDefault(&o.Pace, PaceConstant)
 	}
 	orDefault(&o.Pace, PaceClosed)
@@ -191,8 +194,10 @@ func (o Options) withDefaults() Options {
 	}
 	orDefault(&o.Depth, 1)
 	orDefault(&o.Connecting, defaultConnecting)
-	orDefault(&o.Window, defaultWindow)
-	orDefault(&o.Windows, 1)
+	if len(o.Stages) == 0 {
+		orDefault(&o.Window, defaultWindow)
+	}
+	orDefault(&o.Windows, max(1, len(o.Stages)))
 	orDefault(&o.Drain, defaultDrain)
 	orDefault(&o.MaxLate, defaultLate)
 	orDefault(&o.MinAchieved, defaultAchieved)
@@ -214,6 +219,9 @@ func (o *Options) open() bool { return o.Pace != PaceClosed && o.Pace != PaceMax
 
 // Validate reports the first field that cannot be used. Names are those of the flags of strand load.
 func (o Options) Validate() error {
+	if err := o.validateStages(); err != nil {
+		return err
+	}
 	o = o.withDefaults()
 	for _, check := range []func() error{o.validateWhat, o.validateMessages, o.validatePace, o.validateTimes} {
 		if err := check(); err != nil {
@@ -340,7 +348,7 @@ func (o *Options) validatePace() error {
 		return err
 	}
 	switch {
-	case o.open() && !(o.Rate > 0 && o.Rate <= math.MaxInt32):
+	case o.open() && len(o.Stages) == 0 && !(o.Rate > 0 && o.Rate <= math.MaxInt32):
 		return fmt.Errorf("rate: pace %s needs a rate, more than 0 and at most %d operations a second, not %v", o.Pace, math.MaxInt32, o.Rate)
 	case !o.open() && o.Rate != 0:
 		return fmt.Errorf("rate: pace %s has none", o.Pace)

@@ -50,10 +50,14 @@ func (r *run) cutShort(at time.Time) error {
 	case !cut:
 		return nil // it is over by itself
 	}
-	r.timeline, _ = r.along.now()
+	r.timeline, r.spans, _ = r.along.now()
 	last := r.timeline[len(r.timeline)-1]
 	r.windows, r.end = last.window+1, last.end
+	r.waited = r.waited[:len(r.spans)-1]
 	r.result.Windows = r.result.Windows[:r.windows]
+	w := &r.result.Windows[r.windows-1]
+	w.Target = r.target(time.Duration(w.Begin*1e9), time.Duration(r.end-r.begin))
+	r.result.Target = r.target(0, time.Duration(r.end-r.begin))
 	r.result.Interrupted = true
 	return nil
 }

@@ -17,14 +17,15 @@ type timeline struct {
 	short   atomic.Bool // it has been
 	mu      sync.Mutex
 	cuts    []cut
-	reached int // the segment that the foremost worker is in
+	spans   []int64 // begins of what is judged by itself, and the end
+	reached int     // the segment that the foremost worker is in
 }
 
 // now is the timeline as it is.
-func (l *timeline) now() (cuts []cut, short bool) {
+func (l *timeline) now() (cuts []cut, spans []int64, short bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.cuts, l.short.Load()
+	return l.cuts, l.spans, l.short.Load()
 }
 
 // leave reports whether a worker may hand over its segment: not if the timeline was cut short since it has looked at it.
@@ -57,7 +58,9 @@ func (l *timeline) cutShort(end int64, least int) (enough, cut bool) {
 	if last := &cuts[n-1]; last.begin < end {
 		last.end = min(last.end, end)
 	}
-	l.cuts = cuts
+	last := cuts[n-1]
+	spans := slices.Clone(l.spans[:min(last.window+1, len(l.spans)-1)])
+	l.cuts, l.spans = cuts, append(spans, last.end)
 	l.short.Store(true)
 	return true, true
 }

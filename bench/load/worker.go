@@ -52,7 +52,8 @@ type worker struct {
 	untold        bool    // which are not told so, and do not answer: whoever began the run speaks with their server
 	silent        bool    // it sends no more
 	shared        *shared
-	cookie        []byte // of iperf3
+	spans         []int64 // of the run
+	cookie        []byte  // of iperf3
 
 	number   int
 	seg      *segment
@@ -149,9 +150,7 @@ func (w *worker) traffic(along *timeline, from int64) error {
 	for _, p := range w.plans {
 		p.start(t.begin)
 	}
-	if t.timeline[0].window >= 0 {
-		w.seg.from = from
-	}
+	w.enter(t)
 	w.seg.elapsed, w.checked = t.begin, t.begin
 	w.now = w.kernel.Nanotime()
 	for {
@@ -217,7 +216,7 @@ func (w *worker) due(t *traffic) int64 {
 
 // lookAhead finds when traffic is to end.
 func (w *worker) lookAhead(t *traffic) {
-	t.timeline, t.short = t.along.now()
+	t.timeline, w.spans, t.short = t.along.now()
 	t.end = t.timeline[len(t.timeline)-1].end
 	t.deadline = t.end + int64(w.opts.Drain)
 }
@@ -380,7 +379,7 @@ func (w *worker) follow(p *plan, limit int64) error {
 		if p.at >= limit {
 			return nil
 		}
-		w.seg.arrive(w.kernel.Nanotime(), p.at)
+		w.seg.arrive(w.kernel.Nanotime(), p.at, w.spans)
 		if err := w.arrive(&w.conns[p.first+p.conn], p.at); err != nil {
 			return err
 		}
@@ -404,18 +403,29 @@ func (w *worker) handOver(t *traffic) {
 		w.seg = newSegment(w.kinds)
 	}
 	w.seg.elapsed = w.now
-	if t.at == len(t.timeline) || t.timeline[t.at].window >= 0 {
-		w.seg.from = t.from
-	}
+	w.enter(t)
 	w.segments <- s
 	runtime.Gosched() // a phase may begin now
+}
+
+// enter says to the segment that begins where it is.
+func (w *worker) enter(t *traffic) {
+	switch {
+	case t.at == len(t.timeline):
+		w.seg.span = len(w.spans) - 1
+	case t.timeline[t.at].window < 0:
+		return
+	default:
+		w.seg.span = min(t.timeline[t.at].window, len(w.spans)-2)
+	}
+	w.seg.from = t.from
 }
 
 // censor counts what has had no answer when the drain is over, and what has not even been taken up.
 func (w *worker) censor(end int64) error {
 	for _, p := range w.plans {
 		for ; p.at < end; p.advance() {
-			w.seg.arrive(w.now, p.at)
+			w.seg.arrive(w.now, p.at, w.spans)
 			w.censorStart(p.kind, p.at)
 		}
 	}

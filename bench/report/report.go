@@ -99,6 +99,10 @@ func newFile(run *result.Run) (file, error) {
 	for i := range short.Intervals {
 		short.Intervals[i].Latency = ""
 	}
+	short.Windows = slices.Clone(run.Windows)
+	for i := range short.Windows {
+		short.Windows[i].Latency = ""
+	}
 	text, err := json.Marshal(&short)
 	if err != nil {
 		return file{}, err

@@ -47,10 +47,10 @@ func dataOf(t *testing.T, page string) []string {
 
 func TestPageCarriesItsData(t *testing.T) {
 	runs := []*result.Run{run("net", 60, 1), run("loop", 30, 0.5)}
-	runs[0].Intervals[3].Latency = "what only shards need"
+	runs[0].Intervals[3].Latency, runs[0].Windows[1].Latency = "what only shards need", "the same"
 	data := dataOf(t, write(t, runs...))
 	require.Equal(t, "what only shards need", runs[0].Intervals[3].Latency, "the run itself was changed")
-	runs[0].Intervals[3].Latency = ""
+	runs[0].Intervals[3].Latency, runs[0].Windows[1].Latency = "", ""
 	require.Len(t, data, 2)
 	for i := range runs {
 		want, err := json.Marshal(runs[i])

@@ -44,9 +44,8 @@ func Merge(runs []*Run) (*Run, error) {
 	}}
 	m.surroundings()
 	m.counters()
-	m.windows()
 	m.servers()
-	for _, step := range []func() error{m.connects, m.operations, m.intervals, m.objectives} {
+	for _, step := range []func() error{m.windows, m.connects, m.operations, m.intervals, m.objectives} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -222,15 +221,24 @@ func (m *merger) counters() {
 }
 
 // windows go together by their index. One begins with the first of the shards, and is as long as the longest.
-func (m *merger) windows() {
+func (m *merger) windows() error {
 	most := slices.MaxFunc(m.shards, func(a, b *Run) int { return len(a.Windows) - len(b.Windows) })
 	for i := range most.Windows {
 		merged := Window{Begin: math.Inf(1)}
+		latency := NewHistogram()
+		complete := true // the percentiles of all together can be known
 		for _, s := range m.shards {
 			if i >= len(s.Windows) {
 				continue
 			}
 			w := s.Windows[i]
+			merged.Target += w.Target
+			merged.Max = max(merged.Max, w.Max)
+			if w.Latency == "" {
+				complete = complete && w.Max == 0 // nothing was recorded
+			} else if err := latency.addCompressed(w.Latency); err != nil {
+				return fmt.Errorf("shard %d: window %d: %w", s.Shard.Index, i+1, err)
+			}
 			merged.Begin = min(merged.Begin, w.Begin+m.offset(s))
 			merged.Seconds = max(merged.Seconds, w.Seconds)
 			merged.Operations += w.Operations
@@ -251,8 +259,25 @@ func (m *merger) windows() {
 			merged.CPUUser += user
 			merged.CPUSystem += system
 		}
+		switch {
+		case len(m.shards) == 1:
+			w := m.shards[0].Windows[i]
+			merged.P50, merged.P90, merged.P99, merged.P999 = w.P50, w.P90, w.P99, w.P999
+		case complete && !latency.empty():
+			merged.SetLatency(latency)
+		}
 		m.run.Windows = append(m.run.Windows, merged)
 	}
+	return nil
+}
+
+// addCompressed adds what Compress has made of another.
+func (h *Histogram) addCompressed(text string) error {
+	other, err := Decompress(text)
+	if err == nil {
+		err = h.Add(other)
+	}
+	return err
 }
 
 func (m *merger) connects() error {
@@ -341,11 +366,7 @@ func (m *merger) interval(parts []part) (Interval, error) {
 			complete = complete && i.Max == 0 // nothing was recorded
 			continue
 		}
-		h, err := Decompress(i.Latency)
-		if err == nil {
-			err = latency.Add(h)
-		}
-		if err != nil {
+		if err := latency.addCompressed(i.Latency); err != nil {
 			return Interval{}, fmt.Errorf("shard %d: interval at %v s: %w", p.shard.Shard.Index, i.Begin, err)
 		}
 	}

@@ -31,6 +31,9 @@ func (r *Run) WriteTable(w io.Writer) error {
 		line("rate", "%.6g operations/s%s, %.6g messages/s, %s/s out, %s/s in, in %s", per(total.Operations), target,
 			per(total.Messages), bytesText(per(total.BytesOut)), bytesText(per(total.BytesIn)), r.windowsText(total.Seconds))
 	}
+	if r.Staged() {
+		r.writeStages(&out)
+	}
 	line("connections", "%d of %d in %.3g s, %d failed", r.Connect.Made, r.Connect.Wanted, r.Connect.Seconds, r.Connect.Failed)
 	line("checked", "%d answers: %d lost, %d reordered, %d duplicated, %d corrupt", r.Check.Checked, r.Check.Lost, r.Check.Reordered, r.Check.Duplicated, r.Check.Corrupt)
 	if c := r.Receipt; c != nil && c.Seconds > 0 {
@@ -145,6 +148,23 @@ func (r *Run) writeLatencies(out *strings.Builder) {
 	if !r.Connect.Latency.empty() {
 		add(kindConnect, r.Connect.Latency)
 	}
+	writeRows(out, rows)
+}
+
+// writeStages writes what came of each target.
+func (r *Run) writeStages(out *strings.Builder) {
+	rows := [][]string{{"stage", "time", "planned", "achieved", "p50", "p99", "max", "errors"}}
+	for i, w := range r.Windows {
+		rows = append(rows, []string{fmt.Sprint(i + 1), fmt.Sprintf("%.3gs", w.Seconds), fmt.Sprintf("%.6g/s", w.Target), fmt.Sprintf("%.6g/s", float64(w.Operations)/w.Seconds),
+			durationText(w.P50), durationText(w.P99), durationText(w.Max), fmt.Sprint(w.Errors)})
+	}
+	out.WriteByte('\n')
+	writeRows(out, rows)
+	out.WriteByte('\n')
+}
+
+// writeRows writes a table whose first column stands to the left.
+func writeRows(out *strings.Builder, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {

@@ -52,9 +52,10 @@ type loadCommand struct {
 
 	ClientCPUs watch.CPUs `name:"client-cpus" sep:"none" help:"Processors that the generator may use, such as 0,2-3." placeholder:"LIST" group:"What:"`
 
-	Pace string  `help:"When operations begin: closed (when another has ended), max (the same, with many in flight), or as planned with --rate: constant, poisson, uniform (constant on each connection). Default: closed, or constant with --rate." placeholder:"NAME" group:"When:"`
-	Rate float64 `help:"Operations a second, over all connections." placeholder:"N" group:"When:"`
-	Seed uint64  `help:"Of all that is random. The same seed plans the same run." placeholder:"N" group:"When:"`
+	Pace   string       `help:"When operations begin: closed (when another has ended), max (the same, with many in flight), or as planned with --rate: constant, poisson, uniform (constant on each connection). Default: closed, or constant with --rate." placeholder:"NAME" group:"When:"`
+	Rate   float64      `help:"Operations a second, over all connections." placeholder:"N" group:"When:"`
+	Stages []load.Stage `sep:"," help:"Rates that follow each other, each for its time and in a window of its own: 1000:10s, or 1000-4000:30s for one that changes evenly. Instead of --rate, --duration and --windows." placeholder:"RATE:TIME,..." group:"When:"`
+	Seed   uint64       `help:"Of all that is random. The same seed plans the same run." placeholder:"N" group:"When:"`
 
 	ConnectRate int           `help:"Connections begun a second; as fast as they are made by default." placeholder:"N" group:"Phases:"`
 	Connecting  int           `default:"64" help:"Connections being made at the same time." placeholder:"N" group:"Phases:"`
@@ -74,6 +75,8 @@ type loadCommand struct {
 	SLO  []string          `name:"slo" sep:"none" help:"An objective that the run must keep, such as 'p99<5ms', 'errors==0' or 'rate>=0.99*target'; may be repeated. The exit code is 99 if it does not." placeholder:"CONDITION" group:"Output:"`
 	JSON string            `name:"json" help:"Write the result to this file." placeholder:"FILE" group:"Output:"`
 	HLog string            `name:"hlog" help:"Write the histograms of each second to this file, in the log format of HdrHistogram." placeholder:"FILE" group:"Output:"`
+
+	timed timedFlags
 }
 
 func (c *loadCommand) Run() error {
@@ -178,7 +181,7 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 	o := load.Options{
 		Addr: c.Addr, Conns: c.Conns, Threads: c.Threads, Workload: c.Workload, Protocol: c.Protocol, Path: c.Path,
 		Framing: c.Framing, Size: size, Batch: c.Batch, Depth: c.Depth,
-		Pace: c.Pace, Rate: c.Rate, Seed: c.Seed,
+		Pace: c.Pace, Rate: c.Rate, Stages: c.Stages, Seed: c.Seed,
 		ConnectRate: c.ConnectRate, Connecting: c.Connecting, Settle: c.Settle, Warmup: c.Warmup, Window: c.Duration, Windows: c.Windows,
 		Drain: c.Drain, Stall: c.Stall, FailFast: c.FailFast,
 		Active: c.Active, Rooms: c.Rooms, Heartbeat: c.Heartbeat, Slow: c.Slow, SlowRate: c.SlowRate, Sources: c.Source,
@@ -188,6 +191,7 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 	if path, ok := strings.CutPrefix(c.Addr, "unix:"); ok {
 		o.Network, o.Addr = "unix", path
 	}
+	c.stageOptions(&o)
 	if err := c.explicit(); err != nil {
 		return o, nil, err
 	}
