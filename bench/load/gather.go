@@ -48,11 +48,7 @@ func (sum *segment) add(s *segment) {
 	sum.elapsed = max(sum.elapsed, s.elapsed)
 	sum.conns += s.conns
 	sum.inFlight += s.inFlight
-	sum.check.Checked += s.check.Checked
-	sum.check.Lost += s.check.Lost
-	sum.check.Reordered += s.check.Reordered
-	sum.check.Duplicated += s.check.Duplicated
-	sum.check.Corrupt += s.check.Corrupt
+	sum.check.Add(&s.check)
 	sum.errors = addErrors(sum.errors, s.errors)
 	sum.faults = appendFaults(sum.faults, s.faults)
 }
@@ -97,12 +93,7 @@ func (r *run) second(index int, sum *segment) {
 	// What is wrong counts whenever it is seen.
 	r.result.Errors = addErrors(r.result.Errors, sum.errors)
 	r.result.Faults = appendFaults(r.result.Faults, sum.faults)
-	check := &r.result.Check
-	check.Checked += sum.check.Checked
-	check.Lost += sum.check.Lost
-	check.Reordered += sum.check.Reordered
-	check.Duplicated += sum.check.Duplicated
-	check.Corrupt += sum.check.Corrupt
+	r.result.Check.Add(&sum.check)
 	begin := r.begin + int64(o.Windows)*int64(o.Window)
 	if index < len(r.timeline) {
 		begin = r.timeline[index].begin
@@ -179,6 +170,9 @@ func (s *segment) byName(kinds []kind) map[string]*result.Operation {
 func (r *run) finish() (*result.Run, error) {
 	o, run := &r.opts, r.result
 	run.Operations = r.total.byName(r.kinds)
+	if c := &run.Check; c.Datagrams && c.Checked == 0 && len(run.Faults) == 0 {
+		return nil, fmt.Errorf("nothing came back from %v: %d datagrams were lost", r.remotes[0], c.Lost)
+	}
 	if r.total.kinds[0].response.TotalCount() == 0 {
 		if len(run.Faults) > 0 {
 			return nil, fmt.Errorf("nothing came back within the windows; the first fault: %s", run.Faults[0])

@@ -204,16 +204,18 @@ func checkFacts(r *result.Run) []fact {
 	switch {
 	case c.Checked == 0:
 		verdict = "nothing was checked"
-	case faults(c) > 0:
+	case c.Faults() > 0:
 		verdict = "wrong: see below"
 	}
+	lost := integer(c.Lost)
+	if c.Late > 0 {
+		lost += fmt.Sprintf(", of which %s came late", integer(c.Late))
+	}
 	return []fact{
-		{"Verdict", verdict}, {"Checked", integer(c.Checked)}, {"Lost", integer(c.Lost)}, {"Out of order", integer(c.Reordered)},
+		{"Verdict", verdict}, {"Checked", integer(c.Checked)}, {"Lost", lost}, {"Out of order", integer(c.Reordered)},
 		{"Twice", integer(c.Duplicated)}, {"Corrupt", integer(c.Corrupt)},
 	}
 }
-
-func faults(c *result.Check) int64 { return c.Lost + c.Reordered + c.Duplicated + c.Corrupt }
 
 func generatorFacts(r *result.Run) []fact {
 	g := &r.Generator

@@ -183,12 +183,7 @@ func (m *merger) surroundings() {
 func (m *merger) counters() {
 	for i, s := range m.shards {
 		m.run.Target += s.Target
-		c, from := &m.run.Check, s.Check
-		c.Checked += from.Checked
-		c.Lost += from.Lost
-		c.Reordered += from.Reordered
-		c.Duplicated += from.Duplicated
-		c.Corrupt += from.Corrupt
+		m.run.Check.Add(&s.Check)
 		for kind, n := range s.Errors {
 			if m.run.Errors == nil {
 				m.run.Errors = make(map[string]int64)

@@ -32,7 +32,11 @@ func (r *Run) WriteTable(w io.Writer) error {
 			per(total.Messages), bytesText(per(total.BytesOut)), bytesText(per(total.BytesIn)), r.windowsText(total.Seconds))
 	}
 	line("connections", "%d of %d in %.3g s, %d failed", r.Connect.Made, r.Connect.Wanted, r.Connect.Seconds, r.Connect.Failed)
-	line("checked", "%d answers: %d lost, %d reordered, %d duplicated, %d corrupt", r.Check.Checked, r.Check.Lost, r.Check.Reordered, r.Check.Duplicated, r.Check.Corrupt)
+	c, late := &r.Check, ""
+	if c.Late > 0 {
+		late = fmt.Sprintf(" (of them %d late)", c.Late)
+	}
+	line("checked", "%d answers: %d lost%s, %d reordered, %d duplicated, %d corrupt", c.Checked, c.Lost, late, c.Reordered, c.Duplicated, c.Corrupt)
 	for _, kind := range slices.Sorted(maps.Keys(r.Errors)) {
 		line("errors", "%d %s", r.Errors[kind], kind)
 	}
