@@ -7,7 +7,7 @@ COUNT      ?= 1
 SOAK       ?= 1h
 MIXEDSOAK  ?= 10m
 
-.PHONY: check check-elsewhere fmt vet lint deps cross test race procs kernels simulated portable arm64 compat peers browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench bench-compare
+.PHONY: check check-elsewhere fmt vet lint deps cross test race procs kernels simulated portable arm64 compat peers browser fuzz fuzz-long packets soak smoke faults hostile reload agreement bench results bench-compare
 
 check: fmt vet lint deps cross race procs kernels compat peers fuzz smoke
 
@@ -116,13 +116,24 @@ hostile: ## what must hold under attack, in the large and to the figure; needs s
 WRK             ?= $(shell command -v wrk)
 REDIS_SERVER    ?= $(shell command -v redis-server)
 REDIS_BENCHMARK ?= $(shell command -v redis-benchmark)
+IPERF3          ?= $(shell command -v iperf3)
 
-agreement: ## strand load measures what wrk and redis-benchmark do; needs them, redis-server, taskset, two processors and a quiet machine
+agreement: ## strand load measures what wrk, redis-benchmark and iperf3 do; needs them, redis-server, taskset, two processors and a quiet machine
 	@test -n "$(WRK)" -a -n "$(REDIS_SERVER)" -a -n "$(REDIS_BENCHMARK)" || { echo "make agreement needs wrk, redis-server and redis-benchmark" >&2; exit 1; }
-	go test ./cmd/strand -count=$(COUNT) -timeout 10m -v -run '^TestAgreement$$' -wrk "$(WRK)" -redis-server "$(REDIS_SERVER)" -redis-benchmark "$(REDIS_BENCHMARK)"
+	@test -n "$(IPERF3)" || { echo "make agreement needs iperf3" >&2; exit 1; }
+	go test ./cmd/strand -count=$(COUNT) -timeout 30m -v -run '^(TestAgreement|TestLoadOfIperf3)' -wrk "$(WRK)" -redis-server "$(REDIS_SERVER)" \
+		-redis-benchmark "$(REDIS_BENCHMARK)" -iperf3 "$(IPERF3)"
 
 bench:
 	go run ./cmd/strand bench
+
+RESULTS = bench/results
+
+results: peers ## measure all that README.md and docs/measured.md say, and write it there; half an hour, and a quiet machine
+	go run ./cmd/strand bench --rounds 7 --duration 2s --scenario echo,line,length --peers bench/peers/peers --json $(RESULTS)/readme.json
+	go run ./cmd/strand bench --rounds 7 --duration 1s --scenario churn,sink,push,broadcast,udp-echo --conns 100,1000 --json $(RESULTS)/workloads.json
+	go run ./cmd/strand report $(RESULTS)/readme.json --table README.md --svg docs/measured.svg
+	go run ./cmd/strand report $(RESULTS)/workloads.json --table docs/measured.md
 
 bench-compare: ## the micro-benchmarks and the echo of this tree against REF
 	BENCHSTAT=$(BENCHSTAT) .ci/bench-compare $(REF)

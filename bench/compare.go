@@ -22,11 +22,15 @@ func Compare(ctx context.Context, o Options) (*Report, error) {
 	// from the server: it cost the client a tenth more for each message. The children are not affected.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	scenarios := o.scenarios()
-	step := Step{Of: o.Rounds * len(scenarios) * len(o.Engines)}
+	var step Step
+	for _, s := range scenarios {
+		step.Of += o.Rounds * len(o.engines(s.Name))
+	}
 	for round := range o.Rounds {
 		for i, scenario := range scenarios {
-			for e := range o.Engines {
-				engine := o.Engines[(e+round)%len(o.Engines)]
+			engines := o.engines(scenario.Name)
+			for e := range engines {
+				engine := engines[(e+round)%len(engines)]
 				step.Number++
 				step.Round, step.Scenario, step.Engine = round+1, scenario, engine
 				step.Left = o.estimate() * time.Duration(step.Of-step.Number+1)

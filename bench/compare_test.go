@@ -20,7 +20,7 @@ func comparison(t *testing.T, mode string) bench.Options {
 	require.NoError(t, err)
 	return bench.Options{
 		Engines: []string{"a", "net", "b"}, Conns: []int{2, 1}, Sizes: []int{64}, Pipelines: []int{4}, Depths: []int{1},
-		Duration: 200 * time.Millisecond, Rounds: 2, Scenario: "echo",
+		Duration: 200 * time.Millisecond, Rounds: 2, Scenarios: []string{"echo"},
 		Command: func(string, string) (string, []string) { return self, nil },
 	}
 }
@@ -70,7 +70,7 @@ func TestCompareScenarios(t *testing.T) {
 			self, err := os.Executable()
 			require.NoError(t, err)
 			o.Command = func(_, proto string) (string, []string) { return self, []string{proto} }
-			o.Engines, o.Conns, o.Rounds, o.Scenario = []string{"net"}, []int{3}, 1, scenario
+			o.Engines, o.Conns, o.Rounds, o.Scenarios = []string{"net"}, []int{3}, 1, []string{scenario}
 			o.Duration = 200 * time.Millisecond
 			report, err := bench.Compare(t.Context(), o)
 			require.NoError(t, err)
@@ -79,5 +79,35 @@ func TestCompareScenarios(t *testing.T) {
 			require.Positive(t, m.Messages)
 			require.Positive(t, m.P50US)
 		})
+	}
+}
+
+// An engine is left out of what it has no protocol for.
+func TestCompareEnginesThatLackAProtocol(t *testing.T) {
+	o := comparison(t, "serves")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	o.Command = func(engine, proto string) (string, []string) {
+		if engine == "other" && proto != "echo" {
+			return "/nonexistent", nil
+		}
+		return self, []string{proto}
+	}
+	o.Speaks = func(engine, proto string) bool { return engine != "other" || proto == "echo" }
+	o.Scenarios, o.Engines, o.Conns, o.Rounds, o.Duration = nil, []string{"net", "other", "third"}, []int{3}, 2, 100*time.Millisecond
+	steps := 0
+	o.Report = func(s bench.Step) { steps = s.Of }
+	report, err := bench.Compare(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, 2*3+2*2, steps)
+	require.Len(t, report.Scenarios, 2)
+	require.Len(t, report.Scenarios[0].Engines, 3)
+	require.Len(t, report.Scenarios[1].Engines, 2)
+	require.Equal(t, "third", report.Scenarios[1].Engines[1].Engine)
+	for _, s := range report.Scenarios {
+		for _, engine := range s.Engines {
+			require.Len(t, engine.Rounds, 2)
+			require.Contains(t, engine.Summary, "messages_per_s")
+		}
 	}
 }

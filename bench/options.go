@@ -30,7 +30,7 @@ const maxLine = 4096
 // maxBatch bounds SIZE x PIPELINE, in bytes.
 const maxBatch = 1 << 20
 
-// Options describe a comparison. Every field must be set, but for Scenario, ServerCPUs and Report. Every combination of the lists is run.
+// Options describe a comparison. Every field must be set, but for Scenarios, Speaks, ServerCPUs and Report. Every combination of the lists is run.
 type Options struct {
 	Engines   []string      // in the order of the table; ratios are to "net", or else to the first
 	Conns     []int         // the echo scenario runs at each of these
@@ -39,7 +39,10 @@ type Options struct {
 	Depths    []int         // batches in flight on a connection, in the echo and sink scenarios; of udp-echo, datagrams of a peer
 	Duration  time.Duration // measured time of each run
 	Rounds    int           // how often each engine runs in each scenario
-	Scenario  string        // one of Scenarios; empty means echo and line
+	Scenarios []string      // of those that there are; none means echo and line
+
+	// Speaks tells whether an engine has a protocol. It takes part only in scenarios of those that it has; nil means that all have all.
+	Speaks func(engine, proto string) bool
 
 	ServerCPUs watch.CPUs // processors that servers may use; empty means any
 	// Command says how to start a server of that engine and protocol: see StartChild.
@@ -72,10 +75,22 @@ func (o *Options) Validate() error {
 		return errors.New("pipeline: none")
 	case len(o.Depths) == 0:
 		return errors.New("depth: none")
-	case o.Scenario != "" && !slices.Contains(Scenarios(), o.Scenario):
-		return fmt.Errorf("scenario: unknown scenario %q (there are: %s)", o.Scenario, strings.Join(Scenarios(), ", "))
-	case (o.Scenario == "" || o.Scenario == scenarioLine) && slices.Max(o.Sizes) > maxLine:
-		return fmt.Errorf("size: a line of %d bytes is over %d", slices.Max(o.Sizes), maxLine)
+	}
+	for i, name := range o.Scenarios {
+		switch {
+		case !slices.Contains(Scenarios(), name):
+			return fmt.Errorf("scenario: unknown scenario %q (there are: %s)", name, strings.Join(Scenarios(), ", "))
+		case slices.Contains(o.Scenarios[:i], name):
+			return fmt.Errorf("scenario: %s is named twice", name)
+		}
+	}
+	for _, name := range o.names() {
+		switch {
+		case name == scenarioLine && slices.Max(o.Sizes) > maxLine:
+			return fmt.Errorf("size: a line of %d bytes is over %d", slices.Max(o.Sizes), maxLine)
+		case !slices.Contains(o.engines(name), o.base()):
+			return fmt.Errorf("scenario: engine %s, which the others are compared with, has no protocol %s", o.base(), Proto(name))
+		}
 	}
 	for i, engine := range o.Engines {
 		if slices.Contains(o.Engines[:i], engine) {
@@ -107,6 +122,24 @@ func (o *Options) Validate() error {
 		}
 	}
 	return nil
+}
+
+// names are those of the scenarios.
+func (o *Options) names() []string {
+	if len(o.Scenarios) == 0 {
+		return []string{scenarioEcho, scenarioLine}
+	}
+	return o.Scenarios
+}
+
+// engines are those that take part in the scenario of that name.
+func (o *Options) engines(name string) (all []string) {
+	for _, engine := range o.Engines {
+		if o.Speaks == nil || o.Speaks(engine, Proto(name)) {
+			all = append(all, engine)
+		}
+	}
+	return all
 }
 
 // base is the engine that the others are compared with.

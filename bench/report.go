@@ -53,7 +53,7 @@ func newReport(o *Options) *Report {
 	}
 	for _, s := range o.scenarios() {
 		report := ScenarioReport{Scenario: s}
-		for _, engine := range o.Engines {
+		for _, engine := range o.engines(s.Name) {
 			report.Engines = append(report.Engines, EngineReport{Engine: engine})
 		}
 		r.Scenarios = append(r.Scenarios, report)

@@ -43,8 +43,9 @@ func TestRatioIsTheMedianOfTheRoundsRatios(t *testing.T) {
 
 func testReport() *Report {
 	o := testOptions()
-	o.Scenario = scenarioEcho
+	o.Scenarios = []string{scenarioEcho}
 	r := newReport(&o)
+	r.Date = time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
 	r.Machine = result.Machine{OS: "linux", Kernel: "6.1", CPU: "Some CPU", Cores: 2, Go: "go1.26"}
 	for i := range r.Scenarios {
 		r.Scenarios[i].add("net", Measurement{MessagesPerS: 123456, CPUUS: 10, P50US: 0.5, P99US: 1234.5, KiB: 8})
@@ -60,7 +61,7 @@ func TestTable(t *testing.T) {
 	require.NoError(t, testReport().WriteTable(&out))
 	require.Equal(t, strings.TrimLeft(`
 1 round of 1 s, medians; in brackets the ratio to net (median of the rounds' ratios)
-Some CPU, 2 cores, linux 6.1, go1.26
+Some CPU, 2 cores, linux 6.1, go1.26, 2026-11-30
 
 engine     messages/s   CPU µs/msg        p50 µs       p99 µs  p99.9 µs     KiB/conn
 
@@ -125,7 +126,11 @@ func TestOptions(t *testing.T) {
 		"size: a line of 4097 bytes":        func(o *Options) { o.Sizes = []int{4097} },
 		"pipeline: 0 is less than 1":        func(o *Options) { o.Pipelines = []int{0} },
 		"duration: 0s is not positive":      func(o *Options) { o.Duration = 0 },
-		`scenario: unknown scenario "http"`: func(o *Options) { o.Scenario = "http" },
+		`scenario: unknown scenario "http"`: func(o *Options) { o.Scenarios = []string{"echo", "http"} },
+		"scenario: echo is named twice":     func(o *Options) { o.Scenarios = []string{"echo", "echo"} },
+		"scenario: engine net, which the others are compared with, has no protocol line": func(o *Options) {
+			o.Speaks = func(engine, proto string) bool { return engine != "net" || proto != "line" }
+		},
 	} {
 		t.Run(want, func(t *testing.T) {
 			o := testOptions()
@@ -141,14 +146,16 @@ func TestOptions(t *testing.T) {
 func TestScenarios(t *testing.T) {
 	o := testOptions()
 	require.Equal(t, []Scenario{{"echo", 1, 64, 1, 1}, {"echo", 100, 64, 1, 1}, {"line", 100, 64, 16, 1}}, o.scenarios())
-	o.Conns, o.Scenario = []int{7}, scenarioLine
+	o.Conns, o.Scenarios = []int{7}, []string{scenarioLine}
 	require.Equal(t, []Scenario{{"line", 7, 64, 16, 1}}, o.scenarios())
 	require.Equal(t, "line, 7 connections, 64 B, 16 messages a batch", o.scenarios()[0].String())
-	o.Scenario = scenarioLength
+	o.Scenarios = []string{scenarioLength}
 	require.Equal(t, []Scenario{{"length", 7, 64, 16, 1}}, o.scenarios())
-	o.Scenario, o.Sizes, o.Depths = "sink", []int{10, 20}, []int{1, 8}
+	o.Scenarios, o.Sizes, o.Depths = []string{"sink"}, []int{10, 20}, []int{1, 8}
 	require.Equal(t, []Scenario{{"sink", 7, 10, 1, 1}, {"sink", 7, 10, 1, 8}, {"sink", 7, 20, 1, 1}, {"sink", 7, 20, 1, 8}}, o.scenarios())
 	require.Equal(t, "sink, 7 connections, 10 B, 8 in flight", o.scenarios()[1].String())
+	o.Scenarios, o.Sizes, o.Depths = []string{"churn", "echo"}, []int{10}, []int{1}
+	require.Equal(t, []Scenario{{"churn", 7, 10, 1, 1}, {"echo", 7, 10, 1, 1}}, o.scenarios())
 }
 
 func TestProgressIsSparse(t *testing.T) {

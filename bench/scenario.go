@@ -72,15 +72,11 @@ func (s Scenario) operation() string {
 // pipelinedConns is how many connections the pipelined scenario has, unless all others have fewer.
 const pipelinedConns = 100
 
-// scenarios are echo at every number of connections, and pipelined lines at one; or what is asked for: at every number of connections and size, echo,
+// scenarios are what is asked for: at every number of connections and size, echo,
 // sink and udp-echo also at every depth, and what is pipelined at one number of connections, but with batches of every length.
 func (o *Options) scenarios() []Scenario {
 	var all []Scenario
-	names := []string{scenarioEcho, scenarioLine}
-	if o.Scenario != "" {
-		names = []string{o.Scenario}
-	}
-	for _, name := range names {
+	for _, name := range o.names() {
 		conns, pipelines, depths := o.Conns, []int{1}, []int{1}
 		switch name {
 		case scenarioEcho, load.WorkloadSink, scenarioUDPEcho:

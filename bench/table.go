@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -17,7 +18,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s of %.3g s, medians; in brackets the ratio to %s (median of the rounds' ratios)\n",
 		plural(r.Rounds, "round"), r.Seconds, r.Base)
-	fmt.Fprintf(&out, "%s, %s, %s %s, %s\n\n", r.Machine.CPU, plural(r.Machine.Cores, "core"), r.Machine.OS, r.Machine.Kernel, r.Machine.Go)
+	fmt.Fprintf(&out, "%s, %s, %s %s, %s, %s\n\n", r.Machine.CPU, plural(r.Machine.Cores, "core"), r.Machine.OS, r.Machine.Kernel, r.Machine.Go, r.Date.Format(time.DateOnly))
 	header := []string{"engine"}
 	for _, m := range metrics {
 		header = append(header, m.title)

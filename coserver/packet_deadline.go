@@ -125,8 +125,8 @@ func (f *sessionTimer) RunOnLoop() {
 	if s.writeExpired() {
 		s.wakeWriters()
 	}
-	if idle && s.shut(ErrIdleTimeout) {
-		s.run.server.counters.idle.Add(1)
+	if idle {
+		s.shut(ErrIdleTimeout)
 	}
 }
 

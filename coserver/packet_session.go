@@ -272,6 +272,12 @@ func (s *PacketSession) finish(cause error, drop bool) bool {
 	}
 	s.closed.Store(true)
 	s.cause = cause
+	switch cause { // before anybody can have heard of it
+	case ErrQueueFull:
+		s.run.server.counters.cut.Add(1)
+	case ErrIdleTimeout:
+		s.run.server.counters.idle.Add(1)
+	}
 	if drop {
 		s.waiting.drop(s.run)
 	}
@@ -329,8 +335,8 @@ func (s *PacketSession) arrive(data []byte, now int64) {
 	}
 	cut := s.enqueue(data)
 	s.mu.Unlock()
-	if cut && s.shut(ErrQueueFull) {
-		s.run.server.counters.cut.Add(1)
+	if cut {
+		s.shut(ErrQueueFull)
 	}
 }
 

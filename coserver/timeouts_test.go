@@ -16,12 +16,17 @@ import (
 func TestWriteTimeoutResets(t *testing.T) {
 	onEachCarrier(t, func(t *testing.T, carrier coserver.Carrier) {
 		s := &coserver.Server{Carrier: carrier, WriteTimeout: 50 * time.Millisecond, Handler: func(c *coserver.Conn) error {
+			if _, err := c.ReadFull(make([]byte, 1)); err != nil { // or the client might hear of the reset before it knows that it is connected
+				return err
+			}
 			_, err := c.Write(make([]byte, 64<<20))
 			return err
 		}}
 		client := dial(t, start(t, s, "tcp"))
+		_, err := io.WriteString(client, "x")
+		require.NoError(t, err)
 		eventually(t, func() bool { return s.Stats().TimedOut.Write == 1 && s.Stats().Active == 0 }, "it is not cut")
-		_, err := io.Copy(io.Discard, client)
+		_, err = io.Copy(io.Discard, client)
 		require.ErrorIs(t, err, syscall.ECONNRESET)
 	})
 }

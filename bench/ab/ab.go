@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 
 	"github.com/strand-net/strand/bench/result"
@@ -29,6 +31,9 @@ type Options struct {
 	Confidence float64 // of intervals and claims, between 0 and 1; 0 means 0.95
 	Seed       uint64  // of the order
 
+	// Keep is given each run, whose tags say which side and which round it is, so that bench/report puts them together; nil if nobody wants to.
+	// An error ends the comparison.
+	Keep func(Step, *result.Run) error
 	// Report is told what is being done, before each run; nil if nobody wants to know.
 	Report func(Step)
 }
@@ -37,6 +42,8 @@ type Options struct {
 type Step struct {
 	Number, Of int // runs are counted from 1
 	Side       string
+	First      bool // it is A, and not B
+	Round      int  // from 1: each has a run of both
 }
 
 // ErrInvalid is wrapped by the error of a run whose own generator limited it: its figures say nothing of the server.
@@ -71,11 +78,11 @@ func Compare(ctx context.Context, o Options) (*Report, error) {
 	var runs [2][]*result.Run
 	random := rand.New(rand.NewPCG(o.Seed, 0))
 	step := Step{Of: 2 * o.Runs}
-	for range o.Runs {
+	for round := range o.Runs {
 		first := random.IntN(2)
 		for _, i := range []int{first, 1 - first} {
 			step.Number++
-			step.Side = sides[i].Name
+			step.Side, step.First, step.Round = sides[i].Name, i == 0, round+1
 			if o.Report != nil {
 				o.Report(step)
 			}
@@ -91,6 +98,15 @@ func Compare(ctx context.Context, o Options) (*Report, error) {
 			}
 			if err != nil {
 				return nil, fmt.Errorf("run %d of %d, %s: %w", step.Number, step.Of, step.Side, err)
+			}
+			if o.Keep != nil {
+				tags := make(map[string]string)
+				maps.Copy(tags, run.Tags)
+				tags[result.TagSide], tags[result.TagRound] = step.Side, strconv.Itoa(step.Round)
+				run.Tags = tags
+				if err := o.Keep(step, run); err != nil {
+					return nil, err
+				}
 			}
 			runs[i] = append(runs[i], run)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,31 @@ func TestOrder(t *testing.T) {
 	}
 	require.Contains(t, first, "abba")
 	require.Contains(t, first, "abab")
+}
+
+// Runs are kept with tags that say what they are, beside their own. Whoever keeps them may end it.
+func TestRunsAreKept(t *testing.T) {
+	tags := map[string]string{"why": "test", result.TagSide: "mine"}
+	run := func(context.Context) (*result.Run, error) {
+		return &result.Run{Tags: tags, Windows: []result.Window{{Seconds: 1, Operations: 1}}}, nil
+	}
+	kept := make(map[string]bool)
+	o := ab.Options{A: ab.Side{Name: "a", Run: run}, B: ab.Side{Name: "b", Run: run}, Runs: 10, Keep: func(s ab.Step, r *result.Run) error {
+		require.Equal(t, s.Side == "a", s.First)
+		require.Equal(t, "test", r.Tags["why"])
+		require.Equal(t, s.Side, r.Tags[result.TagSide])
+		require.Equal(t, strconv.Itoa(s.Round), r.Tags[result.TagRound])
+		kept[s.Side+r.Tags[result.TagRound]] = true
+		return nil
+	}}
+	_, err := ab.Compare(t.Context(), o)
+	require.NoError(t, err)
+	require.Len(t, kept, 20)
+	require.Equal(t, "mine", tags[result.TagSide])
+	full := errors.New("full")
+	o.Keep = func(ab.Step, *result.Run) error { return full }
+	_, err = ab.Compare(t.Context(), o)
+	require.ErrorIs(t, err, full)
 }
 
 func TestRunsThatFail(t *testing.T) {

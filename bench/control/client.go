@@ -44,7 +44,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // State asks the server for its state.
 func (c *Client) State(ctx context.Context) (State, error) {
 	var state State
-	text, err := c.get(ctx, "/state")
+	text, err := c.ask(ctx, http.MethodGet, "/state")
 	if err == nil {
 		err = json.Unmarshal(text, &state)
 	}
@@ -59,15 +59,23 @@ func (c *Client) State(ctx context.Context) (State, error) {
 
 // Profile returns a CPU profile of the server over that time, which begins now, in the format of pprof.
 func (c *Client) Profile(ctx context.Context, length time.Duration) ([]byte, error) {
-	profile, err := c.get(ctx, "/profile?for="+url.QueryEscape(length.String()))
+	profile, err := c.ask(ctx, http.MethodGet, "/profile?for="+url.QueryEscape(length.String()))
 	if err != nil {
 		return nil, fmt.Errorf("control: profile of the server at %s: %w", c.address, err)
 	}
 	return profile, nil
 }
 
-func (c *Client) get(ctx context.Context, path string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://server"+path, nil)
+// EndProfile ends the profile that is being taken, if there is one: Profile returns what there is.
+func (c *Client) EndProfile(ctx context.Context) error {
+	if _, err := c.ask(ctx, http.MethodDelete, "/profile"); err != nil {
+		return fmt.Errorf("control: end of the profile of the server at %s: %w", c.address, err)
+	}
+	return nil
+}
+
+func (c *Client) ask(ctx context.Context, method, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://server"+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +91,7 @@ func (c *Client) get(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if response.StatusCode != http.StatusOK {
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusNoContent {
 		return nil, fmt.Errorf("%s: %s", response.Status, strings.TrimSpace(string(bytes.ToValidUTF8(text[:min(len(text), 200)], nil))))
 	}
 	return text, nil

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/strand-net/strand/bench/result"
@@ -42,20 +43,28 @@ func SplitAddress(address string) (network, rest string, err error) {
 	return "tcp", address, nil
 }
 
-// Handler answers for this process: GET /state, and GET /profile?for=DURATION, which takes that long. Whoever may ask can burden the
-// process.
+// Handler answers for this process: GET /state, and GET /profile?for=DURATION, which takes that long, or until DELETE /profile. Whoever may
+// ask can burden the process.
 func Handler() http.Handler {
+	var p profiler
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		// An error is that of a client that has gone.
 		_ = json.NewEncoder(w).Encode(State{os.Getpid(), runtime.Version(), runtime.GOMAXPROCS(0), Runtime()})
 	})
-	mux.HandleFunc("GET /profile", profile)
+	mux.HandleFunc("GET /profile", p.take)
+	mux.HandleFunc("DELETE /profile", p.end)
 	return mux
 }
 
-func profile(w http.ResponseWriter, r *http.Request) {
+// profiler takes profiles, one at a time.
+type profiler struct {
+	mu    sync.Mutex
+	ended chan struct{} // of the one that is being taken, or nil
+}
+
+func (p *profiler) take(w http.ResponseWriter, r *http.Request) {
 	length, err := time.ParseDuration(r.FormValue("for"))
 	if err == nil && (length <= 0 || length > MaxProfile) {
 		err = fmt.Errorf("%v is not between 0 and %v", length, MaxProfile)
@@ -71,8 +80,28 @@ func profile(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer pprof.StopCPUProfile()
+	ended := make(chan struct{})
+	p.mu.Lock()
+	p.ended = ended
+	p.mu.Unlock()
 	select {
+	case <-ended:
+		return
 	case <-time.After(length):
 	case <-r.Context().Done():
 	}
+	p.mu.Lock()
+	p.ended = nil
+	p.mu.Unlock()
+}
+
+// end ends the profile that is being taken, if there is one: whoever has asked for it gets what there is.
+func (p *profiler) end(w http.ResponseWriter, _ *http.Request) {
+	p.mu.Lock()
+	if p.ended != nil {
+		close(p.ended)
+		p.ended = nil
+	}
+	p.mu.Unlock()
+	w.WriteHeader(http.StatusNoContent)
 }

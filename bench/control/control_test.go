@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/strand-net/strand/bench/control"
@@ -99,6 +100,23 @@ func TestProfile(t *testing.T) {
 		_, err := client.Profile(t.Context(), length)
 		require.ErrorContains(t, err, "400 Bad Request: "+want)
 	}
+	require.NoError(t, client.EndProfile(t.Context()), "there is none")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		profile, err := client.Profile(t.Context(), time.Minute)
+		assert.NoError(t, err)
+		assert.NotEmpty(t, profile)
+	}()
+	for over := false; !over; { // it may not have begun yet
+		require.NoError(t, client.EndProfile(t.Context()))
+		select {
+		case <-ended:
+			over = true
+		case <-time.After(time.Millisecond):
+		}
+	}
+
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	_, err = client.Profile(ctx, time.Minute)

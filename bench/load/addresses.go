@@ -37,6 +37,22 @@ func splitPorts(addr string) (host string, ports []string, err error) {
 	return host, ports, nil
 }
 
+// Addresses are those that Addr stands for: HOST:PORT each, or the path of a unix socket.
+func (o Options) Addresses() ([]string, error) {
+	if o.Network == "unix" {
+		return []string{o.Addr}, nil
+	}
+	host, ports, err := splitPorts(o.Addr)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, port := range ports {
+		all = append(all, net.JoinHostPort(host, port))
+	}
+	return all, nil
+}
+
 // resolve finds the addresses that connections go to in turn.
 func resolve(ctx context.Context, network, address string) ([]net.Addr, error) {
 	if network == "unix" {

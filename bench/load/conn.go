@@ -123,7 +123,7 @@ func (w *worker) begin(c *conn, planned, now int64) {
 			m.size = w.opts.Size.pick(w.random)
 		}
 		m.last = i == w.opts.Batch-1
-		if c.more != nil && c.more.protocol != nil {
+		if w.work == workProtocol {
 			m.fixed = c.more.protocol.request
 			m.size = len(m.fixed)
 		} else {
@@ -134,7 +134,7 @@ func (w *worker) begin(c *conn, planned, now int64) {
 	}
 	w.inFlight++
 	if w.work == workBroadcast {
-		w.shared.published.Add(int64(w.opts.Batch))
+		w.shared.published[w.shared.seats[c.id].room].Add(int64(w.opts.Batch))
 	}
 	w.seg.begun(kind, now, planned)
 }
@@ -257,7 +257,7 @@ func (w *worker) push(c *conn) error {
 		switch errno {
 		case 0:
 			if w.work == workSink {
-				c.more.sum(w.out[:sent])
+				w.sum(c.more, w.out[:sent])
 			}
 			w.pushed(c, sent)
 		case syscall.EAGAIN:

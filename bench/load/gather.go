@@ -28,6 +28,16 @@ func addErrors(all, more map[string]int64) map[string]int64 {
 	return all
 }
 
+func addCounts(all, more []int64) []int64 {
+	if len(all) == 0 && len(more) > 0 {
+		all = make([]int64, len(more))
+	}
+	for i, count := range more {
+		all[i] += count
+	}
+	return all
+}
+
 // add puts what s has into sum.
 func (sum *segment) add(s *segment) {
 	for i := range sum.kinds {
@@ -44,7 +54,7 @@ func (sum *segment) add(s *segment) {
 	sum.messages += s.messages
 	sum.bytesOut += s.bytesOut
 	sum.bytesIn += s.bytesIn
-	sum.arrived += s.arrived
+	sum.due, sum.overdue = addCounts(sum.due, s.due), addCounts(sum.overdue, s.overdue)
 	sum.elapsed = max(sum.elapsed, s.elapsed)
 	sum.conns += s.conns
 	sum.inFlight += s.inFlight
@@ -65,8 +75,8 @@ func (r *run) gather(s *segment) {
 	sum := newSegment(r.kinds)
 	for _, s := range all {
 		sum.add(s)
-		if window := r.windowOf(index); window >= 0 && window < r.opts.Windows {
-			r.waited[s.worker] += s.waited
+		if window := r.windowOf(index); window >= 0 && window < r.windows {
+			r.waited[r.spanOf(window)][s.worker] += s.waited
 		}
 		worker := r.workers[s.worker]
 		s.reset()
@@ -81,10 +91,13 @@ func (r *run) gather(s *segment) {
 // windowOf is the window that a segment belongs to; their number for the drain.
 func (r *run) windowOf(index int) int {
 	if index == len(r.timeline) {
-		return r.opts.Windows
+		return r.windows
 	}
 	return r.timeline[index].window
 }
+
+// spanOf is what a window is judged with. The drain belongs to the last.
+func (r *run) spanOf(window int) int { return min(window, len(r.spans)-2) }
 
 // second counts a segment of all workers.
 func (r *run) second(index int, sum *segment) {
@@ -94,12 +107,12 @@ func (r *run) second(index int, sum *segment) {
 	r.result.Errors = addErrors(r.result.Errors, sum.errors)
 	r.result.Faults = appendFaults(r.result.Faults, sum.faults)
 	r.result.Check.Add(&sum.check)
-	begin := r.begin + int64(o.Windows)*int64(o.Window)
+	begin, end := r.spans[len(r.spans)-1], int64(0)
 	if index < len(r.timeline) {
-		begin = r.timeline[index].begin
+		begin, end = r.timeline[index].begin, r.timeline[index].end
 	}
 	seconds := float64(sum.elapsed) / 1e9
-	if window >= 0 && window < o.Windows {
+	if window >= 0 && window < r.windows {
 		w := &r.result.Windows[window]
 		w.Seconds += seconds
 		w.Operations += sum.operations
@@ -111,17 +124,22 @@ func (r *run) second(index int, sum *segment) {
 	interval := result.Interval{
 		Begin:    float64(begin-r.begin) / 1e9,
 		Seconds:  seconds,
-		Target:   r.local.Rate,
 		Errors:   sum.errorCount(),
 		Conns:    sum.conns,
 		InFlight: sum.inFlight,
 	}
-	interval.SetLatency(sum.all())
+	if end > 0 {
+		interval.Target = r.target(time.Duration(begin-r.begin), time.Duration(end-r.begin))
+	} else if len(o.Stages) == 0 {
+		interval.Target = r.local.Rate
+	}
+	latency := sum.all()
+	interval.SetLatency(latency)
 	if sum.elapsed > 0 {
 		interval.Rate = float64(sum.operations) / seconds
 	}
 	if o.Shard.Of > 1 {
-		interval.Latency, _ = sum.all().Compress() // it fails for none of ours
+		interval.Latency, _ = latency.Compress() // it fails for none of ours
 	}
 	if index < len(r.timeline) {
 		r.result.Intervals = append(r.result.Intervals, interval)
@@ -132,12 +150,37 @@ func (r *run) second(index int, sum *segment) {
 			Operations: sum.byName(r.kinds),
 		})
 	}
-	if window >= 0 {
-		r.total.add(sum)
-		if window == o.Windows {
-			r.drained = sum.arrived
-		}
+	if window < 0 {
+		return
 	}
+	if span := r.spanOf(window); span != r.late.span {
+		r.judgeLate()
+		r.late.span = span
+	}
+	if last := min(window, r.windows-1); last != r.window.number {
+		r.endWindow()
+		r.window.number = last
+	}
+	merge(r.window.latency, latency)
+	r.total.add(sum)
+}
+
+// endWindow tells what operations took in the window at hand.
+func (r *run) endWindow() {
+	w := &r.result.Windows[r.window.number]
+	w.SetLatency(r.window.latency)
+	if r.opts.Shard.Of > 1 {
+		w.Latency, _ = r.window.latency.Compress() // it fails for none of ours
+	}
+	r.window.latency.Reset()
+}
+
+// judgeLate remembers the span in which the generator was latest.
+func (r *run) judgeLate() {
+	if p99 := r.total.late.ValueAtQuantile(99); p99 > r.late.most {
+		r.late.most, r.late.worst = p99, r.late.span
+	}
+	r.total.late.Reset()
 }
 
 // all is what operations of all kinds took.
@@ -168,7 +211,7 @@ func (s *segment) byName(kinds []kind) map[string]*result.Operation {
 
 // finish makes the result.
 func (r *run) finish() (*result.Run, error) {
-	o, run := &r.opts, r.result
+	run := r.result
 	run.Operations = r.total.byName(r.kinds)
 	if c := &run.Check; c.Datagrams && c.Checked == 0 && len(run.Faults) == 0 {
 		return nil, fmt.Errorf("nothing came back from %v: %d datagrams were lost", r.remotes[0], c.Lost)
@@ -179,11 +222,8 @@ func (r *run) finish() (*result.Run, error) {
 		}
 		return nil, fmt.Errorf("nothing came back within the windows: make them longer")
 	}
-	g := &run.Generator
-	whole := int64(o.Windows) * int64(o.Window)
-	for _, waited := range r.waited {
-		g.Busiest = max(g.Busiest, 1-float64(waited)/float64(whole))
-	}
+	r.endWindow()
+	r.judgeLate()
 	run.Machine.Steal = r.steal.Share()
 	run.Invalid = r.verdict()
 	return run, nil
@@ -193,21 +233,51 @@ func (r *run) finish() (*result.Run, error) {
 func (r *run) verdict() []string {
 	o, g := &r.opts, &r.result.Generator
 	var why []string
-	if r.total.arrived > 0 {
-		g.Late = r.total.late.ValueAtQuantile(99)
-		if o.MaxLate > 0 && g.Late > int64(o.MaxLate) {
-			why = append(why, fmt.Sprintf("generator-limited: of 100 operations one began %v or more after it could have, and %v are allowed",
-				time.Duration(g.Late).Round(time.Microsecond), o.MaxLate))
+	limited := func(span int, format string, args ...any) {
+		where := ""
+		if len(o.Stages) > 0 {
+			where = fmt.Sprintf(" in stage %d", span+1)
 		}
-		g.Achieved = float64(r.total.arrived-r.drained) / float64(r.total.arrived)
-		if o.MinAchieved > 0 && g.Achieved < o.MinAchieved {
-			why = append(why, fmt.Sprintf("generator-limited: %.2f %% of the planned operations were begun when they were due, and %.2f %% are demanded",
-				100*g.Achieved, 100*o.MinAchieved))
+		why = append(why, "generator-limited"+where+": "+fmt.Sprintf(format, args...))
+	}
+	if worst, achieved := r.leastAchieved(); worst >= 0 {
+		g.Late, g.Achieved = r.late.most, achieved
+		if o.MaxLate > 0 && g.Late > int64(o.MaxLate) {
+			limited(r.late.worst, "of 100 operations one began %v or more after it could have, and %v are allowed", time.Duration(g.Late).Round(time.Microsecond), o.MaxLate)
+		}
+		if o.MinAchieved > 0 && achieved < o.MinAchieved {
+			limited(worst, "%.2f %% of the planned operations were begun when they were due, and %.2f %% are demanded", 100*achieved, 100*o.MinAchieved)
 		}
 	}
+	busiest := r.judgeBusy()
 	if o.MaxBusy > 0 && g.Busiest > o.MaxBusy {
-		why = append(why, fmt.Sprintf("generator-limited: a thread was busy for %.1f %% of the time, and %.1f %% are allowed",
-			100*g.Busiest, 100*o.MaxBusy))
+		limited(busiest, "a thread was busy for %.1f %% of the time, and %.1f %% are allowed", 100*g.Busiest, 100*o.MaxBusy)
 	}
 	return why
+}
+
+// leastAchieved finds the span of which the least share was taken up when it was due; -1 if nothing was planned.
+func (r *run) leastAchieved() (worst int, least float64) {
+	worst = -1
+	for span, due := range r.total.due {
+		if due == 0 {
+			continue
+		}
+		if achieved := float64(due-r.total.overdue[span]) / float64(due); worst < 0 || achieved < least {
+			worst, least = span, achieved
+		}
+	}
+	return worst, least
+}
+
+// judgeBusy finds the span in which a thread was busiest.
+func (r *run) judgeBusy() (worst int) {
+	for span, threads := range r.waited {
+		for _, waited := range threads {
+			if busy := 1 - float64(waited)/float64(r.spans[span+1]-r.spans[span]); busy > r.result.Generator.Busiest {
+				r.result.Generator.Busiest, worst = busy, span
+			}
+		}
+	}
+	return worst
 }

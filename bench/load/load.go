@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
@@ -21,12 +20,12 @@ import (
 
 // Run runs o against a server. What goes wrong on connections is in the result, with what was measured on the others; an error is what ends a run:
 // options that cannot be used, a server to which no connection could be made or from which no answer has come, with FailFast the first fault
-// of any connection, and the cause of ctx when that is done.
+// of any connection, ErrStopped, and the cause of ctx when that is done.
 func Run(ctx context.Context, o Options) (*result.Run, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	r := &run{opts: o.withDefaults()}
+	r := &run{opts: o.withDefaults(), traffic: make(chan struct{})}
 	r.part()
 	var err error
 	if r.remotes, err = resolve(ctx, r.opts.Network, r.opts.Addr); err != nil {
@@ -43,9 +42,14 @@ func Run(ctx context.Context, o Options) (*result.Run, error) {
 			return nil, err
 		}
 	}
+	if r.opts.Protocol == ProtocolIperf3 {
+		r.iperf = newIperfTest(ctx, &r.opts, r.remotes[0])
+		defer r.iperf.close() // after the connections
+	}
 	ctx, r.cancel = context.WithCancelCause(ctx)
 	defer r.cancel(nil)
 	r.ctx = ctx
+	defer r.heed()()
 	defer r.close()
 	if err := r.prepare(); err != nil {
 		return nil, err
@@ -70,17 +74,31 @@ type run struct {
 	connected chan struct{}      // one for each worker
 	traffic   chan struct{}      // closed when traffic can be planned
 	segments  chan *segment      // of all workers
-	timeline  []cut              // set before traffic is closed
+	along     *timeline          // set before traffic is closed
+	timeline  []cut              // as it is
+	windows   int                // that it has
 	begin     int64              // kernel time of the first window's begin
 	beginTime time.Time          // the same
+	end       int64              // of the last window
+	stops     chan time.Time     // when it is to end before its time
 	gathered  map[int][]*segment // by index, those that are not complete
 
-	kinds   []kind
-	shared  *shared
-	result  *result.Run
-	total   segment // of all windows and the drain
-	drained int64   // operations that were planned, and taken up only in the drain
-	waited  []int64 // by worker's number, within the windows
+	kinds  []kind
+	shared *shared
+	iperf  *iperfTest // or nil
+	result *result.Run
+	total  segment   // of all windows and the drain
+	spans  []int64   // begins of what is judged by itself, and the end: each stage, or all windows together; kernel time
+	waited [][]int64 // by span, and worker's number
+	window struct {  // at hand
+		number  int
+		latency *result.Histogram
+	}
+	late struct {
+		span  int   // at hand
+		most  int64 // by how much the generator was late in the span where that was worst, at the 99th percentile, ns
+		worst int
+	}
 }
 
 func (r *run) close() {
@@ -117,12 +135,12 @@ func (r *run) part() {
 // prepare makes the workers, each with its part of connections and rate.
 func (r *run) prepare() error {
 	o := &r.local
-	r.connected, r.traffic = make(chan struct{}, o.Threads), make(chan struct{})
+	r.connected = make(chan struct{}, o.Threads)
 	r.segments = make(chan *segment, 64*o.Threads)
 	r.gathered = make(map[int][]*segment)
-	r.waited = make([]int64, o.Threads)
 	r.kinds = o.kinds()
 	r.total = *newSegment(r.kinds)
+	r.window.latency = result.NewHistogram()
 	r.shared = newShared(o)
 	first := r.first
 	for i := range o.Threads {
@@ -136,6 +154,9 @@ func (r *run) prepare() error {
 		idle := share(o.Conns-o.Active-o.Slow, i, o.Threads)
 		n := active + idle + slow
 		w.number, w.segments, w.shared = i, r.segments, r.shared
+		if r.iperf != nil {
+			w.cookie = r.iperf.cookie
+		}
 		w.random = rand.New(rand.NewPCG(o.Seed, uint64(o.Shard.Index-1)<<32|uint64(i)))
 		w.conns = make([]conn, n)
 		ring, most := 1, o.Depth*o.Batch
@@ -173,9 +194,12 @@ func (r *run) prepare() error {
 			w.connecting.gap = int64(1e9 * float64(o.Conns) / (float64(o.ConnectRate) * float64(n)))
 		}
 		if w.open {
-			rate := o.Rate * float64(active) / float64(o.Active)
 			phase := (float64(o.Shard.Index-1) + float64(i)/float64(o.Threads)) / float64(o.Shard.Of)
-			w.plans = append(w.plans, newPlan(o.Pace, rate, active, phase, w.random))
+			if len(o.Stages) > 0 {
+				w.plans = append(w.plans, newStagedPlan(o.Pace, newCurve(o), active, r.opts.Active, phase, w.random))
+			} else {
+				w.plans = append(w.plans, newPlan(o.Pace, o.Rate*float64(active)/float64(o.Active), active, phase, w.random))
+			}
 		}
 		if o.Heartbeat > 0 && idle > 0 {
 			beats := newPlan(PaceUniform, float64(idle)/o.Heartbeat.Seconds(), idle, 0, w.random)
@@ -201,6 +225,11 @@ func (r *run) measure() (*result.Run, error) {
 	if err := r.phase(PhaseConnect, 0); err != nil {
 		return nil, err
 	}
+	if r.iperf != nil {
+		if err := r.iperf.open(o); err != nil {
+			return nil, err
+		}
+	}
 	began := time.Now()
 	for _, w := range r.workers {
 		r.all.Go(func() {
@@ -220,6 +249,9 @@ func (r *run) measure() (*result.Run, error) {
 	if c := &r.result.Connect; c.Made == 0 {
 		return nil, errors.New(r.result.Faults[0])
 	}
+	if err := r.beginIperf(); err != nil {
+		return nil, err
+	}
 	if err := r.phase(PhaseSettle, 0); err != nil {
 		return nil, err
 	}
@@ -235,6 +267,9 @@ func (r *run) measure() (*result.Run, error) {
 	r.result.Begin = r.beginTime
 	close(r.traffic)
 	if err := r.follow(); err != nil {
+		return nil, err
+	}
+	if err := r.endIperf(); err != nil {
 		return nil, err
 	}
 	return r.finish()
@@ -253,7 +288,7 @@ func (w *worker) run(r *run) error {
 		return nil
 	}
 	w.seg.waited = 0
-	return w.traffic(r.timeline, r.begin)
+	return w.traffic(r.along, r.begin)
 }
 
 func (r *run) phase(name string, window int) error {
@@ -304,12 +339,22 @@ func (r *run) planTimeline() error {
 	for at < r.begin {
 		add(at+int64(time.Second), -1)
 	}
-	for window := range o.Windows {
-		end := r.begin + int64(window+1)*int64(o.Window)
+	for window, length := range o.windows() {
+		if window == 0 || len(o.Stages) > 0 {
+			r.spans = append(r.spans, at)
+		}
+		end := at + int64(length)
 		for at < end {
 			add(min(end, at+int64(time.Second)), window)
 		}
 	}
+	r.spans = append(r.spans, at)
+	r.waited = make([][]int64, len(r.spans)-1)
+	for span := range r.waited {
+		r.waited[span] = make([]int64, o.Threads)
+	}
+	r.windows, r.end = o.Windows, at
+	r.along = &timeline{cuts: r.timeline, spans: r.spans}
 	return nil
 }
 
@@ -329,7 +374,7 @@ func (r *run) follow() error {
 		<-over
 		close(r.segments)
 	}()
-	phases := r.phases()
+	phases, begun := r.phases(), 0
 	timer := time.NewTimer(time.Until(phases[0].at))
 	defer timer.Stop()
 	for {
@@ -337,11 +382,18 @@ func (r *run) follow() error {
 		case s := <-r.segments:
 			r.gather(s)
 		case <-timer.C:
-			if err := phases[0].begin(); err != nil {
+			if err := phases[begun].begin(); err != nil {
 				return err
 			}
-			if phases = phases[1:]; len(phases) > 0 {
-				timer.Reset(time.Until(phases[0].at))
+			if begun++; begun < len(phases) {
+				timer.Reset(time.Until(phases[begun].at))
+			}
+		case at := <-r.stops:
+			if err := r.cutShort(at); err != nil {
+				return err
+			}
+			if phases = r.phases(); begun < len(phases) {
+				timer.Reset(time.Until(phases[begun].at))
 			}
 		case <-r.ctx.Done():
 			return context.Cause(r.ctx)
@@ -352,7 +404,7 @@ func (r *run) follow() error {
 			if r.ctx.Err() != nil {
 				return context.Cause(r.ctx)
 			}
-			for _, phase := range phases { // their time has come, but this was seen first
+			for _, phase := range phases[begun:] { // their time has come, but this was seen first
 				if err := phase.begin(); err != nil {
 					return err
 				}
@@ -376,11 +428,12 @@ func (r *run) phases() []timedPhase {
 	var all []timedPhase
 	g := &r.result.Generator
 	first := r.beginTime.Add(-ahead)
+	end := first.Add(time.Duration(r.end - r.begin))
 	if o.Warmup > 0 {
 		all = append(all, timedPhase{time.Now(), func() error { return r.phase(PhaseWarmup, 0) }})
 	}
-	for window := range o.Windows {
-		all = append(all, timedPhase{first.Add(time.Duration(window) * o.Window), func() error {
+	for window, length := range o.windows()[:r.windows] {
+		all = append(all, timedPhase{first, func() error {
 			if window == 0 {
 				user, system, _ := usage()
 				g.CPUUser, g.CPUSystem = -user, -system
@@ -388,8 +441,9 @@ func (r *run) phases() []timedPhase {
 			}
 			return r.phase(PhaseWindow, window)
 		}})
+		first = first.Add(length)
 	}
-	return append(all, timedPhase{first.Add(time.Duration(o.Windows) * o.Window), func() error {
+	return append(all, timedPhase{end, func() error {
 		user, system, rss := usage()
 		g.CPUUser, g.CPUSystem, g.MaxRSS = g.CPUUser+user, g.CPUSystem+system, rss
 		return r.phase(PhaseDrain, 0)
@@ -428,6 +482,9 @@ func (o *Options) name() string {
 	if o.Conns == 1 {
 		conns = "connection"
 	}
+	if o.Rooms > 0 {
+		what += fmt.Sprintf(" in %d rooms", o.Rooms)
+	}
 	if o.TLS != nil {
 		what += " over TLS"
 	}
@@ -439,7 +496,7 @@ func (o *Options) name() string {
 		text += fmt.Sprintf(", %d messages a batch", o.Batch)
 	}
 	if o.open() {
-		return text + ", " + strconv.FormatFloat(o.Rate, 'f', -1, 64) + "/s " + o.Pace
+		return text + ", " + o.rateText() + " " + o.Pace
 	}
 	if o.Depth > 1 {
 		text += fmt.Sprintf(", %d in flight", o.Depth)
@@ -466,7 +523,7 @@ func (r *run) newResult(connect time.Duration) *result.Run {
 		Shard:         o.Shard,
 		Machine:       result.Describe(),
 		Tags:          o.Tags,
-		Target:        r.local.Rate,
+		Target:        r.target(0, o.measured()),
 		Connect:       result.Connect{Wanted: r.local.Conns, Seconds: connect.Seconds(), Latency: result.NewHistogram()},
 		Check:         result.Check{Datagrams: o.Network == "udp"},
 		Generator:     result.Generator{Threads: o.Threads},
@@ -483,8 +540,18 @@ func (r *run) newResult(connect time.Duration) *result.Run {
 		run.Faults = appendFaults(run.Faults, p.faults)
 		run.Errors = addErrors(run.Errors, p.errors)
 	}
-	for i := range o.Windows {
-		run.Windows = append(run.Windows, result.Window{Begin: float64(i) * o.Window.Seconds()})
+	var begin time.Duration
+	for _, length := range o.windows() {
+		run.Windows = append(run.Windows, result.Window{Begin: begin.Seconds(), Target: r.target(begin, begin+length)})
+		begin += length
 	}
 	return run
+}
+
+// target is the mean rate that is planned for this shard between two times since the begin of the first window.
+func (r *run) target(from, to time.Duration) float64 {
+	if len(r.opts.Stages) == 0 {
+		return r.local.Rate
+	}
+	return r.opts.planned(from, to) / (to - from).Seconds() * float64(r.local.Active) / float64(r.opts.Active)
 }

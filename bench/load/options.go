@@ -22,8 +22,9 @@ const (
 	// WorkloadPush only receives, what strand's own server sends it as asked for. Latency is between two processes of one machine: from when the server
 	// had planned to send.
 	WorkloadPush = "push"
-	// WorkloadBroadcast sends to a server that is to send it on to every connection, that of the sender included. Only Active connections send, 1 if
-	// that is 0. An operation has ended when its sender has it back; what each of the others takes is apart, as "delivery".
+	// WorkloadBroadcast sends to a server that is to send it on to every connection, that of the sender included, or with Rooms to those of the sender's room. Only
+	// Active connections send, 1 (in each room) if that is 0. An operation has ended when its sender has it back; what each of the others takes is apart,
+	// as "delivery".
 	WorkloadBroadcast = "broadcast"
 	// WorkloadChurn connects, has one batch echoed and closes, again and again. An operation is all of it.
 	WorkloadChurn = "churn"
@@ -73,10 +74,16 @@ type Options struct {
 
 	Active    int           // connections that are at work; 0 means all, but for Slow ones. The others are idle.
 	Heartbeat time.Duration // idle connections have a message echoed at this distance; 0 means never
+	// Rooms is over how many rooms the connections of WorkloadBroadcast are spread, each with a sender at least, which they enter as RoomOrder says; 0 means that there
+	// are none, and all connections hear each other.
+	Rooms int
 	// Slow is how many of the connections send as much as their sockets take, but read only SlowRate bytes a second, until the drain. They are no part of
 	// any figure: a server must bear them. At the end everything that they have sent must come back. Only with WorkloadEcho and raw framing.
 	Slow     int
 	SlowRate int
+
+	// Stages are an open loop whose rate changes, instead of Rate, Window and Windows: each is a window. The warm-up has the rate that the first begins with.
+	Stages []Stage `json:",omitempty"`
 
 	Pace string  // one of the Pace constants; empty means closed, or constant if there is a Rate
 	Rate float64 // planned operations a second, over all connections; only for an open loop
@@ -113,6 +120,10 @@ type Options struct {
 	ID    string       `json:"-"` // of the run, for the result; empty means a random one
 	// Begin is asked, when the connections are made and have settled, for the time at which traffic is to begin; nil means now.
 	Begin func(context.Context) (time.Time, error) `json:"-"`
+
+	// Stop has traffic end before its time, at the time that comes from it: the present window is cut there, what is in flight is waited for as at any end,
+	// and Run returns what was measured. Before the first second of the first window is over, there is nothing to return but ErrStopped.
+	Stop <-chan time.Time `json:"-"`
 
 	// OnPhase is told, on the goroutine of Run, that a phase begins. It should not take long: traffic does not wait for it.
 	OnPhase func(Phase) error `json:"-"`
@@ -175,7 +186,7 @@ func (o Options) withDefaults() Options {
 	}
 	orDefault(&o.Framing, FramingRaw)
 	if o.Workload == WorkloadBroadcast {
-		orDefault(&o.Active, 1)
+		orDefault(&o.Active, max(1, o.Rooms))
 	}
 	orDefault(&o.Active, o.Conns-o.Slow)
 	o.Size = o.Size.atLeast(leastSize(o.Framing))
@@ -184,7 +195,7 @@ func (o Options) withDefaults() Options {
 		orDefault(&o.LostAfter, defaultLostAfter)
 	}
 	orDefault(&o.Batch, 1)
-	if o.Rate != 0 {
+	if o.Rate != 0 || len(o.Stages) > 0 {
 		orDefault(&o.Pace, PaceConstant)
 	}
 	orDefault(&o.Pace, PaceClosed)
@@ -193,8 +204,10 @@ func (o Options) withDefaults() Options {
 	}
 	orDefault(&o.Depth, 1)
 	orDefault(&o.Connecting, defaultConnecting)
-	orDefault(&o.Window, defaultWindow)
-	orDefault(&o.Windows, 1)
+	if len(o.Stages) == 0 {
+		orDefault(&o.Window, defaultWindow)
+	}
+	orDefault(&o.Windows, max(1, len(o.Stages)))
 	orDefault(&o.Drain, defaultDrain)
 	orDefault(&o.MaxLate, defaultLate)
 	orDefault(&o.MinAchieved, defaultAchieved)
@@ -216,6 +229,9 @@ func (o *Options) open() bool { return o.Pace != PaceClosed && o.Pace != PaceMax
 
 // Validate reports the first field that cannot be used. Names are those of the flags of strand load.
 func (o Options) Validate() error {
+	if err := o.validateStages(); err != nil {
+		return err
+	}
 	o = o.withDefaults()
 	for _, check := range []func() error{o.validateWhat, o.validateDatagrams, o.validateMessages, o.validatePace, o.validateTimes} {
 		if err := check(); err != nil {
@@ -259,6 +275,10 @@ func (o *Options) validateWhat() error {
 	case o.Protocol == "" && o.Path != "":
 		return errors.New("path: only a protocol over HTTP has one")
 	case o.Protocol == "":
+	case o.Protocol == ProtocolIperf3:
+		if err := o.validateIperf(); err != nil {
+			return err
+		}
 	case o.Workload != WorkloadEcho:
 		return fmt.Errorf("protocol: workload %s has none", o.Workload)
 	case o.Slow > 0:
@@ -276,6 +296,9 @@ func (o *Options) validateWhat() error {
 		}
 	}
 	if err := o.TLS.validate(o); err != nil {
+		return err
+	}
+	if err := o.validateRooms(); err != nil {
 		return err
 	}
 	return o.validateRoles()
@@ -362,7 +385,7 @@ func (o *Options) validatePace() error {
 		return err
 	}
 	switch {
-	case o.open() && !(o.Rate > 0 && o.Rate <= math.MaxInt32):
+	case o.open() && len(o.Stages) == 0 && !(o.Rate > 0 && o.Rate <= math.MaxInt32):
 		return fmt.Errorf("rate: pace %s needs a rate, more than 0 and at most %d operations a second, not %v", o.Pace, math.MaxInt32, o.Rate)
 	case !o.open() && o.Rate != 0:
 		return fmt.Errorf("rate: pace %s has none", o.Pace)

@@ -11,6 +11,9 @@ type plan struct {
 	pace   string
 	begin  int64   // kernel time of the first, ns
 	gap    float64 // mean distance of two operations of this thread, ns
+	curve  *curve  // instead, of all threads; or nil
+	scale  float64 // how many operations of all one of this thread's is
+	stage  int     // of the curve
 	conns  int
 	random *rand.Rand
 
@@ -20,12 +23,12 @@ type plan struct {
 	first int
 	kind  uint8 // of what begins
 
-	since  float64     // poisson: when it is to begin, from begin
+	since  float64     // poisson: how many operations evenly spread would be before it; constant: before the first
 	phases []planPhase // uniform: one round, in the order of their times
 }
 
 type planPhase struct {
-	at   float64 // from the begin of a round, ns
+	at   float64 // from the begin of a round, in gaps
 	conn int
 }
 
@@ -35,11 +38,11 @@ func newPlan(pace string, rate float64, conns int, shift float64, random *rand.R
 	p := &plan{pace: pace, gap: 1e9 / rate, conns: conns, random: random}
 	switch pace {
 	case PaceConstant:
-		p.since = shift * p.gap
+		p.since = shift
 	case PaceUniform:
 		p.phases = make([]planPhase, conns)
 		for i := range p.phases {
-			p.phases[i] = planPhase{random.Float64() * p.gap * float64(conns), i}
+			p.phases[i] = planPhase{random.Float64() * float64(conns), i}
 		}
 		slices.SortFunc(p.phases, func(a, b planPhase) int {
 			if a.at < b.at {
@@ -51,10 +54,25 @@ func newPlan(pace string, rate float64, conns int, shift float64, random *rand.R
 	return p
 }
 
+// newStagedPlan is newPlan for the share of a curve that conns of all connections that are at work have.
+func newStagedPlan(pace string, c *curve, conns, all int, shift float64, random *rand.Rand) *plan {
+	p := newPlan(pace, 1, conns, shift, random)
+	p.curve, p.scale = c, float64(all)/float64(conns)
+	return p
+}
+
 // start sets when the first operation may begin.
 func (p *plan) start(begin int64) {
 	p.begin, p.count = begin, -1
 	p.advance()
+}
+
+// when is the kernel time at which n operations have begun, if they are evenly spread.
+func (p *plan) when(n float64) int64 {
+	if p.curve != nil {
+		return p.begin + p.curve.when(n*p.scale, &p.stage)
+	}
+	return p.begin + int64(n*p.gap)
 }
 
 // advance goes to the next operation.
@@ -63,16 +81,16 @@ func (p *plan) advance() {
 	switch p.pace {
 	case PaceConstant:
 		// Not a sum, which would gather errors.
-		p.at = p.begin + int64(p.since+float64(p.count)*p.gap)
+		p.at = p.when(p.since + float64(p.count))
 		p.conn = int(p.count % int64(p.conns))
 	case PacePoisson:
-		p.since += p.random.ExpFloat64() * p.gap
-		p.at = p.begin + int64(p.since)
+		p.since += p.random.ExpFloat64()
+		p.at = p.when(p.since)
 		p.conn = p.random.IntN(p.conns)
 	case PaceUniform:
 		round, i := p.count/int64(p.conns), p.count%int64(p.conns)
 		phase := &p.phases[i]
-		p.at = p.begin + int64(float64(round)*p.gap*float64(p.conns)+phase.at)
+		p.at = p.when(float64(round*int64(p.conns)) + phase.at)
 		p.conn = phase.conn
 	}
 }

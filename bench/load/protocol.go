@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// Protocols that connections of WorkloadEcho can speak instead of an echo. An operation is one request with its reply.
+// Protocols that connections of WorkloadEcho can speak instead of an echo: an operation is one request with its reply. ProtocolIperf3 is for WorkloadSink.
 const (
 	ProtocolRESPPing  = "resp-ping" // PING of Redis
 	ProtocolRESPSet   = "resp-set"  // SET of a key of the connection's own, to a value of Size bytes
@@ -19,13 +19,17 @@ const (
 	ProtocolHTTP      = "http"      // GET of Path by HTTP/1.1, which must be answered by 200; nobody knows what the body should be
 	ProtocolWebSocket = "websocket" // a binary message of Size bytes, which must come back; the connection is upgraded at Path
 	ProtocolMQTTPing  = "mqtt-ping" // PINGREQ of MQTT 3.1.1
+
+	// ProtocolIperf3 sends to a server of iperf3, as a test of its own with a stream for each connection. What the server says at the end that it has received is
+	// compared with what was sent.
+	ProtocolIperf3 = "iperf3"
 )
 
 func protocols() []string {
-	return []string{ProtocolRESPPing, ProtocolRESPSet, ProtocolRESPGet, ProtocolHTTP, ProtocolWebSocket, ProtocolMQTTPing}
+	return []string{ProtocolRESPPing, ProtocolRESPSet, ProtocolRESPGet, ProtocolHTTP, ProtocolWebSocket, ProtocolMQTTPing, ProtocolIperf3}
 }
 
-// protocol is what one connection says, always the same, and hears. A nil hello is none.
+// protocol is what one connection says, always the same, and hears. A nil hello is none, and a nil welcome none to wait for.
 type protocol struct {
 	hello   []byte // what is sent first, when the connection is made
 	request []byte
@@ -285,6 +289,9 @@ func (w *worker) greet(c *conn) (waits bool, err error) {
 	}
 	if n < len(c.more.protocol.hello) {
 		return true, w.unconnected(c, errors.New("hello: the socket does not take it"))
+	}
+	if c.more.protocol.welcome == nil {
+		return false, nil
 	}
 	c.state = stateHello
 	return true, nil

@@ -13,10 +13,11 @@ type segment struct {
 
 	operations, messages int64 // operations of the first kind, and messages of all
 	bytesOut, bytesIn    int64
-	arrived              int64 // taken from the plans
-	waited               int64 // ns that the worker had nothing to do
-	elapsed              int64 // ns
-	conns, inFlight      int   // at its end
+	span                 int     // that it belongs to; -1 for the warm-up, and their number for the drain
+	due, overdue         []int64 // by span: taken from the plans, and of these when it was over
+	waited               int64   // ns that the worker had nothing to do
+	elapsed              int64   // ns
+	conns, inFlight      int     // at its end
 	check                result.Check
 	errors               map[string]int64
 	faults               []string
@@ -32,7 +33,7 @@ type kindTimes struct {
 const maxFaults = 10
 
 func newSegment(kinds []kind) *segment {
-	s := &segment{kinds: make([]kindTimes, len(kinds)), late: result.NewHistogram()}
+	s := &segment{kinds: make([]kindTimes, len(kinds)), late: result.NewHistogram(), span: -1}
 	for i, k := range kinds {
 		s.kinds[i].response = result.NewHistogram()
 		if k.planned {
@@ -54,7 +55,9 @@ func (s *segment) reset() {
 		}
 	}
 	s.late.Reset()
-	*s = segment{kinds: s.kinds, late: s.late}
+	clear(s.due)
+	clear(s.overdue)
+	*s = segment{kinds: s.kinds, late: s.late, span: -1, due: s.due, overdue: s.overdue}
 }
 
 // done counts the times of an operation that has ended.
@@ -84,11 +87,25 @@ func (s *segment) begun(kind uint8, now, planned int64) {
 }
 
 // arrive counts an operation that a plan has had for planned, and that is taken up now.
-func (s *segment) arrive(now, planned int64) {
-	s.arrived++
-	if planned >= s.from {
-		s.late.Record(now - planned)
+func (s *segment) arrive(now, planned int64, spans []int64) {
+	if planned < s.from {
+		return
 	}
+	s.late.Record(now - planned)
+	if s.span < 0 {
+		return
+	}
+	if s.due == nil {
+		s.due, s.overdue = make([]int64, len(spans)-1), make([]int64, len(spans)-1)
+	}
+	span := s.span
+	for span > 0 && planned < spans[span] {
+		span--
+	}
+	if span < s.span && now-spans[span+1] > int64(defaultLate) { // what is planned for the last moment is taken up after it
+		s.overdue[span]++
+	}
+	s.due[span]++
 }
 
 func (s *segment) failed(kind string, count int64) {

@@ -71,6 +71,12 @@ func bindSocket(fd int, source netip.Addr) error {
 	return nil
 }
 
+// unacknowledged is how many bytes of a socket its peer's kernel has not acknowledged (SIOCOUTQ, tcp(7)).
+func unacknowledged(fd int) int {
+	n, _ := unix.IoctlGetInt(fd, unix.TIOCOUTQ) // it fails for one that is closed
+	return n
+}
+
 // connectNative is Kernel.Connect for sources that have more connections than there are ports which are free for all.
 func connectNative(remote net.Addr, source netip.Addr) (int, error) {
 	fd, err := openSocket(remote, source)

@@ -16,6 +16,8 @@ func native(sys.Kernel) bool { return false }
 
 func connectNative(net.Addr, netip.Addr) (int, error) { return -1, errors.ErrUnsupported }
 
+func unacknowledged(int) int { return 0 }
+
 // alarm is none: the poller has a timeout.
 type alarm struct{}
 

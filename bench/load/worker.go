@@ -49,9 +49,12 @@ type worker struct {
 	kinds         []kind
 	leaving       []*conn // whose visit has ended
 	finishing     bool    // nothing more will be sent to sinks
+	untold        bool    // which are not told so, and do not answer: whoever began the run speaks with their server
 	silent        bool    // it sends no more
 	shared        *shared
 	datagrams     *datagrams // or nil
+	spans         []int64    // of the run
+	cookie        []byte     // of iperf3
 
 	number   int
 	seg      *segment
@@ -61,14 +64,9 @@ type worker struct {
 	connecting connecting
 }
 
-// cut is one end of a segment on the timeline.
-type cut struct {
-	begin, end int64 // kernel time, ns
-	window     int   // that it belongs to; -1 for the warm-up
-}
-
 const (
 	bufferSize  = 64 << 10
+	sinkBuffer  = 256 << 10 // what large messages to a sink are sent with
 	alarmToken  = poller.Reserved - 1
 	checkPeriod = 20 * time.Millisecond
 
@@ -92,8 +90,14 @@ func newWorker(ctx context.Context, o *Options) (*worker, error) {
 	}
 	w.kinds = o.kinds()
 	w.datagrams = newDatagrams(o)
-	if o.Protocol != "" {
+	switch {
+	case o.Protocol == ProtocolIperf3:
+		w.untold = true
+	case o.Protocol != "":
 		w.work = workProtocol
+	}
+	if w.work == workSink {
+		w.out = make([]byte, max(bufferSize, min(o.Size.largest(), sinkBuffer)))
 	}
 	if size, fixed := o.Size.fixed(); fixed {
 		w.size = size
@@ -163,15 +167,14 @@ func (w *worker) wait(due int64) (int, error) {
 }
 
 // traffic runs the plans along the timeline, from its begin to its last cut, and then waits for what is in flight.
-func (w *worker) traffic(timeline []cut, from int64) error {
-	t := &traffic{timeline: timeline, from: from, begin: timeline[0].begin, end: timeline[len(timeline)-1].end}
-	t.deadline = t.end + int64(w.opts.Drain)
+func (w *worker) traffic(along *timeline, from int64) error {
+	t := &traffic{along: along, from: from}
+	w.lookAhead(t)
+	t.begin = t.timeline[0].begin
 	for _, p := range w.plans {
 		p.start(t.begin)
 	}
-	if timeline[0].window >= 0 {
-		w.seg.from = from
-	}
+	w.enter(t)
 	w.seg.elapsed, w.checked = t.begin, t.begin
 	w.now = w.kernel.Nanotime()
 	for {
@@ -218,8 +221,10 @@ func (w *worker) traffic(timeline []cut, from int64) error {
 
 // traffic is how far a worker has come.
 type traffic struct {
-	timeline             []cut
-	at                   int // the cut that ends this segment
+	along                *timeline
+	timeline             []cut // as it was when it was last looked at
+	short                bool  // it was cut short before that
+	at                   int   // the cut that ends this segment
 	from                 int64
 	begin, end, deadline int64
 	started              bool
@@ -248,9 +253,23 @@ func (w *worker) due(t *traffic) int64 {
 	return due
 }
 
+// lookAhead finds when traffic is to end.
+func (w *worker) lookAhead(t *traffic) {
+	t.timeline, w.spans, t.short = t.along.now()
+	t.end = t.timeline[len(t.timeline)-1].end
+	t.deadline = t.end + int64(w.opts.Drain)
+}
+
 // cutUp hands over the segments that have ended.
 func (w *worker) cutUp(t *traffic) error {
+	if t.along.short.Load() != t.short {
+		w.lookAhead(t)
+	}
 	for t.at < len(t.timeline) && w.now >= t.timeline[t.at].end {
+		if !t.along.leave(t.at, t.short) {
+			w.lookAhead(t)
+			continue
+		}
 		t.at++
 		w.handOver(t)
 	}
@@ -287,7 +306,7 @@ func (w *worker) proceed(t *traffic) error {
 			return err
 		}
 	}
-	if w.draining && w.work == workSink && !w.finishing && w.planned(t.end) == 0 {
+	if w.draining && w.work == workSink && !w.untold && !w.finishing && w.planned(t.end) == 0 {
 		w.finishing = true
 		for i := range w.conns {
 			if err := w.shutdown(&w.conns[i]); err != nil {
@@ -399,7 +418,7 @@ func (w *worker) follow(p *plan, limit int64) error {
 		if p.at >= limit {
 			return nil
 		}
-		w.seg.arrive(w.kernel.Nanotime(), p.at)
+		w.seg.arrive(w.kernel.Nanotime(), p.at, w.spans)
 		if err := w.arrive(&w.conns[p.first+p.conn], p.at); err != nil {
 			return err
 		}
@@ -423,18 +442,29 @@ func (w *worker) handOver(t *traffic) {
 		w.seg = newSegment(w.kinds)
 	}
 	w.seg.elapsed = w.now
-	if t.at == len(t.timeline) || t.timeline[t.at].window >= 0 {
-		w.seg.from = t.from
-	}
+	w.enter(t)
 	w.segments <- s
 	runtime.Gosched() // a phase may begin now
+}
+
+// enter says to the segment that begins where it is.
+func (w *worker) enter(t *traffic) {
+	switch {
+	case t.at == len(t.timeline):
+		w.seg.span = len(w.spans) - 1
+	case t.timeline[t.at].window < 0:
+		return
+	default:
+		w.seg.span = min(t.timeline[t.at].window, len(w.spans)-2)
+	}
+	w.seg.from = t.from
 }
 
 // censor counts what has had no answer when the drain is over, and what has not even been taken up.
 func (w *worker) censor(end int64) error {
 	for _, p := range w.plans {
 		for ; p.at < end; p.advance() {
-			w.seg.arrive(w.now, p.at)
+			w.seg.arrive(w.now, p.at, w.spans)
 			w.censorStart(p.kind, p.at)
 		}
 	}

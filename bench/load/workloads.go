@@ -55,10 +55,10 @@ type received struct {
 
 // shared is what the workers of a broadcast have in common.
 type shared struct {
-	senders    []int32      // by connection: which of the senders it is, or -1
-	count      int          // of senders
-	published  atomic.Int64 // messages that were begun
-	publishing atomic.Int32 // workers that may begin more
+	seats      []seat         // by connection
+	senders    []int          // by room, how many
+	published  []atomic.Int64 // by room, messages that were begun
+	publishing atomic.Int32   // workers that may begin more
 }
 
 func newShared(o *Options) *shared {
@@ -67,18 +67,11 @@ func newShared(o *Options) *shared {
 		return s
 	}
 	s.publishing.Store(int32(o.Threads))
-	s.count = o.Active
-	sender := int32(0)
-	for i := range o.Threads {
-		active := share(o.Active, i, o.Threads)
-		for j := range active + share(o.Conns-o.Active, i, o.Threads) {
-			if j < active {
-				s.senders = append(s.senders, sender)
-				sender++
-			} else {
-				s.senders = append(s.senders, -1)
-			}
-		}
+	s.seats = seats(o)
+	rooms := max(1, o.Rooms)
+	s.published = make([]atomic.Int64, rooms)
+	for room := range rooms {
+		s.senders = append(s.senders, share(o.Active, room, rooms))
 	}
 	return s
 }
@@ -92,7 +85,13 @@ func (w *worker) equip(c *conn) {
 	case w.work == workPush:
 		c.more = &moreState{streams: make([]received, 1)}
 	case w.work == workBroadcast:
-		c.more = &moreState{streams: make([]received, w.shared.count)}
+		room := w.shared.seats[c.id].room
+		c.more = &moreState{streams: make([]received, w.shared.senders[room])}
+		if w.opts.Rooms > 0 {
+			c.more.protocol = enter(int(room))
+		}
+	case w.untold:
+		c.more = &moreState{protocol: &protocol{hello: w.cookie}}
 	default:
 		c.more = &moreState{}
 	}
@@ -106,6 +105,8 @@ func (w *worker) beginDrain() error {
 			continue
 		}
 		switch {
+		case w.untold:
+			continue
 		case c.role == roleSlow, w.work == workPush:
 			c.more.finishing = true
 			w.unfinished++
@@ -154,7 +155,7 @@ func (w *worker) finished(c *conn) error {
 
 // forget takes back what is counted of connection c, which fails.
 func (w *worker) forget(c *conn) {
-	if c.more.finishing || w.draining && w.work == workSink {
+	if c.more.finishing || w.draining && w.work == workSink && !w.untold {
 		w.unfinished--
 	}
 }
@@ -170,10 +171,7 @@ func (w *worker) settle(c *conn) error {
 		w.seg.check.Lost++
 		return w.fail(c, kindContent, fmt.Errorf("of %d bytes that were sent and not read for long, %d have come back", m.bytes, m.back))
 	case w.work == workBroadcast:
-		if missing := w.shared.published.Load() - m.received; missing > 0 {
-			w.seg.check.Lost += missing
-			return w.fail(c, kindContent, fmt.Errorf("%d of %d messages have not come", missing, w.shared.published.Load()))
-		}
+		return w.settleBroadcast(c)
 	case (w.work == workSink || w.work == workPush) && w.unfinished > 0:
 		return w.fail(c, kindClosed, errors.New("the server has not ended the connection"))
 	}
@@ -181,9 +179,11 @@ func (w *worker) settle(c *conn) error {
 }
 
 // sum counts what was sent to a sink.
-func (m *moreState) sum(sent []byte) {
+func (w *worker) sum(m *moreState, sent []byte) {
 	m.bytes += int64(len(sent))
-	m.crc = crc32.Update(m.crc, castagnoli, sent)
+	if !w.untold { // otherwise nobody asks for it
+		m.crc = crc32.Update(m.crc, castagnoli, sent)
+	}
 }
 
 // receiptSize is that of what a sink says at the end: how many bytes, and their CRC-32C.
@@ -270,16 +270,9 @@ func (w *worker) receiveMessage(c *conn, whole []byte, now int64) error {
 		w.seg.check.Corrupt++
 		return w.fail(c, kindContent, errors.New("a message has come whose checksum is wrong"))
 	}
-	sender := 0
-	if w.work == workBroadcast {
-		sender = -1
-		if int(s.conn) < len(w.shared.senders) {
-			sender = int(w.shared.senders[s.conn])
-		}
-	}
-	if sender < 0 || w.work == workPush && s.conn != c.id {
-		w.seg.check.Corrupt++
-		return w.fail(c, kindContent, fmt.Errorf("a message of connection %d has come", s.conn+1))
+	sender := w.senderTo(c, s.conn)
+	if sender < 0 {
+		return w.fromElsewhere(c, s.conn)
 	}
 	w.seg.messages++
 	w.seg.check.Checked++
@@ -297,6 +290,17 @@ func (w *worker) receiveMessage(c *conn, whole []byte, now int64) error {
 		w.receiveOwn(c, s.seq, now)
 	}
 	return nil
+}
+
+// senderTo is which of those that send to connection c the connection number id is, or -1.
+func (w *worker) senderTo(c *conn, id uint32) int {
+	switch seats := w.shared.seats; {
+	case w.work == workPush && id == c.id:
+		return 0
+	case w.work == workBroadcast && int(id) < len(seats) && seats[id].room == seats[c.id].room:
+		return int(seats[id].sender)
+	}
+	return -1
 }
 
 // receiveOwn ends the operation that a sender has back. Those before it whose messages have not come never will.
@@ -370,9 +374,8 @@ func (w *worker) delivered() bool {
 	if w.shared.publishing.Load() > 0 {
 		return false
 	}
-	published := w.shared.published.Load()
 	for i := range w.conns {
-		if c := &w.conns[i]; c.state == stateOpen && c.more.received < published {
+		if c := &w.conns[i]; c.state == stateOpen && c.more.received < w.published(c) {
 			return false
 		}
 	}

@@ -9,8 +9,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -28,10 +31,13 @@ func main() {
 	engine := flag.String("engine", "gnet", "library to serve with: "+strings.Join(names, ", "))
 	proto := flag.String("proto", "echo", "protocol to speak: echo, line, or length (messages after their length in 4 bytes)")
 	addr := flag.String("addr", "127.0.0.1:0", "address to listen on, `HOST:PORT`; port 0 takes a free one")
-	list := flag.Bool("list", false, "print the names of the libraries, one a line, and end")
+	list := flag.Bool("list", false, "print the names of the libraries, one a line, each with its protocols, and end")
 	flag.Parse()
 	if *list {
-		fmt.Println(strings.Join(names, "\n"))
+		protos := strings.Join(slices.Sorted(maps.Keys(splitters)), " ")
+		for _, name := range names {
+			fmt.Println(name, protos)
+		}
 		return
 	}
 	serve, known := engines[*engine]
@@ -49,6 +55,7 @@ func main() {
 		os.Exit(0)
 	}()
 	fail(1, fmt.Errorf("%s: %w", *engine, serve(*addr, split, func(addr net.Addr) {
+		runtime.GC() // as strand serve does
 		fmt.Printf("listening on %v (engine %s, proto %s)\n", addr, *engine, *proto)
 	})))
 }

@@ -168,7 +168,7 @@ func TestUsage(t *testing.T) {
 	require.NoError(t, err)
 	out, err := exec.Command(self, "--list").Output()
 	require.NoError(t, err)
-	require.Equal(t, "gnet\nnetpoll\nnbio\n", string(out))
+	require.Equal(t, "gnet echo length line\nnetpoll echo length line\nnbio echo length line\n", string(out))
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()

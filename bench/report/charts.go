@@ -200,6 +200,8 @@ func known(v float64) float64 {
 type timeline struct {
 	x  []float64
 	in []result.Interval
+
+	targetX, target []float64 // what was planned
 }
 
 // newTimeline has the intervals in the order of time, which a file need not have. Of several with the same begin it has the first.
@@ -208,9 +210,22 @@ func newTimeline(r *result.Run) timeline {
 	slices.SortStableFunc(t.in, func(a, b result.Interval) int { return cmp.Compare(a.Begin, b.Begin) })
 	t.in = slices.CompactFunc(t.in, func(a, b result.Interval) bool { return a.Begin == b.Begin })
 	for i := range t.in {
-		t.x = append(t.x, t.in[i].Begin)
+		begin := t.in[i].Begin
+		t.x = append(t.x, begin)
+		if i > 0 && t.in[i].Target != t.in[i-1].Target && beginsWindow(r, begin) { // a step, and no slope
+			t.targetX, t.target = append(t.targetX, begin-stepWidth*(begin-t.in[i-1].Begin)), append(t.target, known(t.in[i-1].Target))
+		}
+		t.targetX, t.target = append(t.targetX, begin), append(t.target, known(t.in[i].Target))
 	}
 	return t
+}
+
+// stepWidth is how much of an interval a step is drawn over.
+const stepWidth = 0.02
+
+// beginsWindow reports whether a window begins then, to within what a file keeps of a time.
+func beginsWindow(r *result.Run, at float64) bool {
+	return slices.ContainsFunc(r.Windows, func(w result.Window) bool { return math.Abs(w.Begin-at) < 1e-3 })
 }
 
 func timeCharts(groups []*group, s series) []*chart {
@@ -255,20 +270,20 @@ func rateCharts(groups []*group) []*chart {
 	c := &chart{ID: "rate-time", Title: "Operations a second", Unit: unitRate, Kind: kindTime, Wide: true}
 	for _, g := range groups {
 		for _, t := range g.timelines {
-			x, target, rate := t.x, make([]float64, len(t.in)), make([]float64, len(t.in))
+			x, rate := t.x, make([]float64, len(t.in))
 			for i := range t.in {
-				target[i], rate[i] = known(t.in[i].Target), t.in[i].Rate
+				rate[i] = t.in[i].Rate
 			}
 			if len(groups) == 1 {
 				c.add("achieved", styleOf(0), x, rate)
-				c.add("target", styleOf(1), x, target)
+				c.add("target", styleOf(1), t.targetX, t.target)
 				continue
 			}
 			// The target of a run has its colour and the dashes of another.
 			style := styleOf(g.Index)
 			c.add(g.Label, style, x, rate)
 			style.Dash = (style.Dash + dashes/2) % dashes
-			c.add(g.Label+", target", style, x, target)
+			c.add(g.Label+", target", style, t.targetX, t.target)
 		}
 	}
 	return []*chart{c}

@@ -211,10 +211,14 @@ func checkFacts(r *result.Run) []fact {
 	if c.Late > 0 {
 		lost += fmt.Sprintf(", of which %s came late", integer(c.Late))
 	}
-	return []fact{
+	all := []fact{
 		{"Verdict", verdict}, {"Checked", integer(c.Checked)}, {"Lost", lost}, {"Out of order", integer(c.Reordered)},
 		{"Twice", integer(c.Duplicated)}, {"Corrupt", integer(c.Corrupt)},
 	}
+	if told := r.Receipt; told != nil {
+		all = append(all, fact{"Received, as the server says", fmt.Sprintf("%s bytes on %s streams in %s", integer(told.Bytes), integer(told.Streams), unitSeconds.format(told.Seconds))})
+	}
+	return all
 }
 
 func generatorFacts(r *result.Run) []fact {
@@ -229,6 +233,9 @@ func generatorFacts(r *result.Run) []fact {
 
 func serverFacts(r *result.Run) []fact {
 	s := r.Server
+	if s == nil && r.Unwatched != "" {
+		return []fact{{"Watched", "no: " + r.Unwatched}}
+	}
 	if s == nil {
 		return nil
 	}

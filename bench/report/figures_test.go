@@ -54,7 +54,7 @@ func rounds(server string, rates ...int64) []*result.Run {
 	var runs []*result.Run
 	for i, rate := range rates {
 		runs = append(runs, &result.Run{
-			Server: &result.Server{Name: server}, Tags: map[string]string{TagRound: fmt.Sprint(i)},
+			Server: &result.Server{Name: server}, Tags: map[string]string{result.TagRound: fmt.Sprint(i)},
 			Windows: []result.Window{{Seconds: 2, Operations: rate, Messages: rate}, {Seconds: 2, Operations: 3 * rate, Messages: 3 * rate}},
 		})
 	}

@@ -10,11 +10,8 @@ import (
 	"github.com/strand-net/strand/bench/result"
 )
 
-// TagRound is the tag that says which repetition of the same measurement a run is. Runs that differ in nothing else of what names them (name,
-// server, tags) are rounds of one group: one line of a legend, one column of a table.
-const TagRound = "round"
-
-// group is what is compared: a run, or several rounds of it.
+// group is what is compared: a run, or several rounds of it: runs that differ in nothing of what names them (name, server, tags) but
+// result.TagRound. It is one line of a legend, one column of a table.
 type group struct {
 	Label string
 	Index int // also of its colour and dashes
@@ -39,7 +36,7 @@ func parts(r *result.Run) []string {
 	}
 	all := []string{name, server}
 	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
-		if key != TagRound {
+		if key != result.TagRound {
 			all = append(all, key+"="+r.Tags[key])
 		}
 	}
@@ -52,7 +49,7 @@ func newGroups(runs []*result.Run) ([]*group, error) {
 	byParts := make(map[string]*group)
 	for _, run := range runs {
 		key := fmt.Sprintf("%q", parts(run))
-		_, round := run.Tags[TagRound]
+		_, round := run.Tags[result.TagRound]
 		g := byParts[key]
 		if g == nil || !round {
 			g = &group{Index: len(groups)}

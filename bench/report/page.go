@@ -31,7 +31,7 @@ type runView struct {
 	Style   style
 	Valid   bool
 	Invalid []string
-	Partial string
+	Partial []string // what it is a part of
 	SLO     string
 	SLOMet  bool
 	Errors  string
@@ -143,7 +143,10 @@ func newRunView(g *group) runView {
 			v.Invalid = append(v.Invalid, reason)
 		}
 		if run.Shard.Of > 0 {
-			v.Partial = fmt.Sprintf("This is shard %d of %d alone, not the whole run.", run.Shard.Index, run.Shard.Of)
+			v.Partial = append(v.Partial, fmt.Sprintf("This is shard %d of %d alone, not the whole run.", run.Shard.Index, run.Shard.Of))
+		}
+		if run.Interrupted {
+			v.Partial = append(v.Partial, "It was interrupted: these are the figures until then.")
 		}
 		for _, objective := range run.SLO {
 			of++
@@ -357,6 +360,13 @@ func operations(groups []*group) tableView {
 	return view
 }
 
+func orNothing(u unit, v float64) string {
+	if v == 0 {
+		return "–"
+	}
+	return u.format(v)
+}
+
 // fewWindows: more of them are in the file alone.
 const fewWindows = 100
 
@@ -367,7 +377,7 @@ func windows(groups []*group) []tableView {
 			if len(run.Windows) == 0 || len(all) >= 2*colours {
 				continue
 			}
-			view := tableView{Title: g.Label, Head: []string{"Begin", "Time", "Operations", "Messages", "Out", "In", "Errors", "Server CPU"}}
+			view := tableView{Title: g.Label, Head: []string{"Begin", "Time", "Planned", "Operations", "Median", "p99", "Slowest", "Messages", "Out", "In", "Errors", "Server CPU"}}
 			if len(g.runs) > 1 {
 				view.Title += fmt.Sprintf(", round %d", i+1)
 			}
@@ -391,7 +401,8 @@ func windows(groups []*group) []tableView {
 					cpu = unitCores.format(cores)
 				}
 				view.Rows = append(view.Rows, cells(
-					unitSeconds.format(w.Begin), unitSeconds.format(w.Seconds), perSecond(w.Operations, unitRate), perSecond(w.Messages, unitRate),
+					unitSeconds.format(w.Begin), unitSeconds.format(w.Seconds), orNothing(unitRate, w.Target), perSecond(w.Operations, unitRate),
+					orNothing(unitLatency, float64(w.P50)), orNothing(unitLatency, float64(w.P99)), orNothing(unitLatency, float64(w.Max)), perSecond(w.Messages, unitRate),
 					perSecond(w.BytesOut, unitBytes), perSecond(w.BytesIn, unitBytes), integer(w.Errors), cpu,
 				))
 			}

@@ -44,7 +44,7 @@ type file struct {
 }
 
 // Write writes a page about the runs to w, or nothing if it returns an error that is not w's. Of several runs the first is what the others are
-// compared with; runs that differ in nothing but the tag TagRound are rounds of one. A figure that is no number (NaN, infinity), a
+// compared with; runs that differ in nothing but the tag result.TagRound are rounds of one. A figure that is no number (NaN, infinity), a
 // configuration that is no JSON and a missing run are errors that name it.
 func Write(w io.Writer, title string, runs []*result.Run) error {
 	if len(runs) == 0 {
@@ -98,6 +98,10 @@ func newFile(run *result.Run) (file, error) {
 	short.Intervals = slices.Clone(run.Intervals)
 	for i := range short.Intervals {
 		short.Intervals[i].Latency = ""
+	}
+	short.Windows = slices.Clone(run.Windows)
+	for i := range short.Windows {
+		short.Windows[i].Latency = ""
 	}
 	text, err := json.Marshal(&short)
 	if err != nil {

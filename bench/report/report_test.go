@@ -47,10 +47,10 @@ func dataOf(t *testing.T, page string) []string {
 
 func TestPageCarriesItsData(t *testing.T) {
 	runs := []*result.Run{run("net", 60, 1), run("loop", 30, 0.5)}
-	runs[0].Intervals[3].Latency = "what only shards need"
+	runs[0].Intervals[3].Latency, runs[0].Windows[1].Latency = "what only shards need", "the same"
 	data := dataOf(t, write(t, runs...))
 	require.Equal(t, "what only shards need", runs[0].Intervals[3].Latency, "the run itself was changed")
-	runs[0].Intervals[3].Latency = ""
+	runs[0].Intervals[3].Latency, runs[0].Windows[1].Latency = "", ""
 	require.Len(t, data, 2)
 	for i := range runs {
 		want, err := json.Marshal(runs[i])
@@ -199,4 +199,15 @@ func requireContains(t *testing.T, page string, words ...string) {
 	for _, word := range words {
 		require.True(t, strings.Contains(page, word), "%q is missing", word)
 	}
+}
+
+// A run that is not whole says so, and one whose server was not watched says why.
+func TestRunsThatAreNotWhole(t *testing.T) {
+	page := write(t, change(func(r *result.Run) {
+		r.Interrupted, r.Shard = true, result.Shard{Index: 1, Of: 2}
+		r.Server, r.Unwatched = nil, "several processes"
+	})...)
+	requireContains(t, page, "It was interrupted: these are the figures until then.", "This is shard 1 of 2 alone, not the whole run.", "no: several processes")
+	page = write(t, run("net", 3, 1))
+	require.NotContains(t, page, "It was interrupted")
 }

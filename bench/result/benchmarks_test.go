@@ -81,13 +81,17 @@ func TestTable(t *testing.T) {
 	r.Connect.Wanted, r.Connect.Seconds = 5, 0.25
 	r.Windows[0].BytesOut, r.Windows[1].BytesIn = 4<<20, 3<<10
 	r.Server.Name = "net"
+	r.Receipt = &Receipt{Streams: 5, Bytes: 4 << 20, Seconds: 2.5}
 	r.Generator = Generator{CPUUser: 1, CPUSystem: 0.5, Threads: 2, Busiest: 0.25}
 	r.Operations["GET/x-1"].Response.Record(2 * Highest)
 	conditions, err := ParseConditions([]string{"lost==0", "errors==0", "lag.max<1m"})
 	require.NoError(t, err)
 	r.Operations["GET/x-1"].Lag = nil
 	r.Judge(conditions)
-	r.Invalid = []string{"why"}
+	r.Interrupted, r.Invalid = true, []string{"why"}
+	r.Server.Begin = Sample{CPUUser: 1, CPUSystem: 1, VoluntarySwitches: 5, InvoluntarySwitches: 1, Runtime: &Runtime{GCCycles: 1}}
+	r.Server.End = Sample{CPUUser: 2, CPUSystem: 1.5, VoluntarySwitches: 105, InvoluntarySwitches: 3, RSS: 3 << 20, PSS: 2 << 20, TCPMemory: 4096,
+		Runtime: &Runtime{Heap: 1 << 20, Stack: 64 << 10, Goroutines: 7, GCCycles: 3, GCPauses: 0.001}}
 	var out bytes.Buffer
 	require.NoError(t, r.WriteTable(&out))
 	require.Equal(t, strings.TrimLeft(`
@@ -104,13 +108,23 @@ connect               4  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms  50.0ms 
 rate        1000 operations/s of 1000 planned, 2000 messages/s, 2.00 MiB/s out, 1.50 KiB/s in, in 2 windows of 2 s all together
 connections 4 of 5 in 0.25 s, 1 failed
 checked     0 answers: 0 lost, 2 reordered, 3 duplicated, 4 corrupt
+received    4194304 bytes on 5 streams, as the server says: 13.4 Mbit/s in 2.5 s
 errors      2 a
 errors      3 b
 server      net: 10 µs of CPU for a message, 1.00 MiB in use at most, 5.00 KiB for a connection that rests
+            1.5 s of CPU, 0.5 s of it in the kernel, 100 context switches and 2 that it did not want
+            in the end RSS 3.00 MiB, PSS 2.00 MiB, TCP memory of the machine 4.00 KiB
+            heap 1.00 MiB, stacks 64.0 KiB, 7 goroutines, 2 collections with pauses of 1.00ms all together
 generator   1.5 s of CPU, 2 threads, the busiest 25 % of the time
 objective   lost==0: kept, with 0
 objective   errors==0: not kept, with 5
 objective   lag.max<1m: not kept: nothing was recorded
+INTERRUPTED these are the figures until then
 INVALID     why
 `, "\n"), out.String())
+
+	r.Server, r.Unwatched = nil, "why not"
+	out.Reset()
+	require.NoError(t, r.WriteTable(&out))
+	require.Contains(t, out.String(), "\nserver      not watched: why not\ngenerator ")
 }

@@ -3,6 +3,7 @@ package result
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -214,6 +215,10 @@ func isLetter(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 // Evaluate says what the condition comes to in r.
 func (c *Condition) Evaluate(r *Run) Objective {
 	o := Objective{Expression: c.text}
+	if c.ofTarget && r.Staged() {
+		c.evaluateStages(r, &o)
+		return o
+	}
 	value, unknown := c.quantity.of(r)
 	limit := c.number
 	if c.ofTarget {
@@ -223,24 +228,51 @@ func (c *Condition) Evaluate(r *Run) Objective {
 		}
 	}
 	o.Value, o.Reason = value/c.unit.value, unknown
-	if unknown != "" {
-		return o
+	o.OK = unknown == "" && c.holds(o.Value, limit)
+	return o
+}
+
+// evaluateStages is for a run whose target changes: each window must keep the condition with its own. The value is that of the first which does not, or of the one
+// that came least near to its target.
+func (c *Condition) evaluateStages(r *Run, o *Objective) {
+	o.OK = true
+	least := math.Inf(1)
+	for _, w := range r.Windows {
+		if w.Seconds <= 0 {
+			o.OK, o.Reason = false, "there was no window"
+			return
+		}
+		rate := float64(w.Operations) / w.Seconds
+		if !c.holds(rate, c.number*w.Target) {
+			o.Value, o.OK = rate, false
+			return
+		}
+		if share := rate / w.Target; share < least {
+			least, o.Value = share, rate
+		}
 	}
+}
+
+// holds compares.
+func (c *Condition) holds(value, limit float64) bool {
 	switch c.operator {
 	case "<":
-		o.OK = o.Value < limit
+		return value < limit
 	case "<=":
-		o.OK = o.Value <= limit
+		return value <= limit
 	case ">":
-		o.OK = o.Value > limit
+		return value > limit
 	case ">=":
-		o.OK = o.Value >= limit
+		return value >= limit
 	case "==":
-		o.OK = o.Value == limit
-	case "!=":
-		o.OK = o.Value != limit
+		return value == limit
 	}
-	return o
+	return value != limit
+}
+
+// Staged reports whether the windows have targets that differ.
+func (r *Run) Staged() bool {
+	return slices.ContainsFunc(r.Windows, func(w Window) bool { return w.Target != r.Windows[0].Target })
 }
 
 // Judge sets r.SLO to what the conditions come to in r.

@@ -36,6 +36,55 @@ func measuredRun() *Run {
 	}
 }
 
+// Of a run in stages each has to keep its own target; that the others make up for it does not count.
+func TestConditionsOfStages(t *testing.T) {
+	r := measuredRun()
+	r.Windows = []Window{
+		{Seconds: 2, Operations: 2020, Target: 1000},
+		{Seconds: 1, Operations: 1900, Target: 2000},
+		{Seconds: 4, Operations: 16000, Target: 4000},
+	}
+	r.Target = (2000 + 2000 + 16000) / 7.0
+	for expression, want := range map[string]struct {
+		value float64
+		ok    bool
+	}{
+		"rate>=0.95*target":  {1900, true},
+		"rate>=0.951*target": {1900, false},
+		"rate>=target":       {1900, false},
+		"rate<=1.01*target":  {1900, true},
+		"rate<=target":       {1010, false},
+		"rate>2000":          {19920 / 7.0, true},
+	} {
+		c, err := ParseCondition(expression)
+		require.NoError(t, err)
+		o := c.Evaluate(r)
+		require.InDelta(t, want.value, o.Value, 1e-9, expression)
+		require.Equal(t, want.ok, o.OK, expression)
+		require.Empty(t, o.Reason)
+	}
+	r.Windows[1].Seconds = 0
+	c, err := ParseCondition("rate>=target")
+	require.NoError(t, err)
+	require.Equal(t, Objective{Expression: "rate>=target", Value: 1010, Reason: "there was no window"}, c.Evaluate(r))
+}
+
+func TestTableOfStages(t *testing.T) {
+	r := measuredRun()
+	r.Windows = []Window{
+		{Seconds: 2, Operations: 2000, Target: 1000, P50: 1e6, P99: 2e6, Max: 3e6},
+		{Seconds: 1.5, Operations: 2900, Target: 2000, P50: 4e6, P99: 5e6, Max: 6e6, Errors: 7},
+	}
+	var out strings.Builder
+	require.NoError(t, r.WriteTable(&out))
+	require.Contains(t, out.String(), `
+stage  time  planned   achieved     p50     p99     max  errors
+1        2s   1000/s     1000/s  1.00ms  2.00ms  3.00ms       0
+2      1.5s   2000/s  1933.33/s  4.00ms  5.00ms  6.00ms       7
+
+`[1:])
+}
+
 func TestConditions(t *testing.T) {
 	for expression, want := range map[string]struct {
 		value float64

@@ -8,8 +8,11 @@ const (
 	ExitObjective = 99 // an objective was not kept
 )
 
-// ExitCode is the code that r calls for. Of a run that is invalid it does not matter what the objectives came to.
+// ExitCode is the code that r calls for. Of a run that was interrupted or is invalid it does not matter what the objectives came to.
 func (r *Run) ExitCode() int {
+	if r.Interrupted {
+		return ExitError
+	}
 	if len(r.Invalid) > 0 {
 		return ExitInvalid
 	}

@@ -1,6 +1,7 @@
 package result
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,7 +16,7 @@ const MaxSkew = time.Second
 
 // Merge makes one run of all its shards, in any order. Histograms are added up without loss, so percentiles are those that one process would
 // have found; counters are summed; windows go together by their index and intervals by their second; of a server that several
-// shards have watched, nothing counts twice. What one shard calls invalid is invalid. The objectives of the shards are judged anew.
+// shards have watched, nothing counts twice. What one shard calls invalid is invalid, and if one was interrupted, so was the run. The objectives of the shards are judged anew.
 // It refuses runs that do not belong together, with an error that says which and why. It does not change them.
 func Merge(runs []*Run) (*Run, error) {
 	shards, err := inOrder(runs)
@@ -43,9 +44,8 @@ func Merge(runs []*Run) (*Run, error) {
 	}}
 	m.surroundings()
 	m.counters()
-	m.windows()
 	m.servers()
-	for _, step := range []func() error{m.connects, m.operations, m.intervals, m.objectives} {
+	for _, step := range []func() error{m.windows, m.connects, m.operations, m.intervals, m.objectives} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -119,7 +119,7 @@ func (r *Run) belongsTo(s *Run) error {
 			return fmt.Errorf("%s %q is not %q", property.name, property.b, property.a)
 		}
 	}
-	if len(s.Windows) != len(r.Windows) {
+	if len(s.Windows) != len(r.Windows) && !r.Interrupted && !s.Interrupted { // each may end in another window then
 		return fmt.Errorf("it has %d windows, not %d", len(s.Windows), len(r.Windows))
 	}
 	return nil
@@ -154,6 +154,8 @@ func (m *merger) surroundings() {
 				tags[name] = append(tags[name], value)
 			}
 		}
+		m.run.Interrupted = m.run.Interrupted || s.Interrupted
+		m.run.Unwatched = cmp.Or(m.run.Unwatched, s.Unwatched)
 		for _, reason := range s.Invalid {
 			m.run.Invalid = append(m.run.Invalid, fmt.Sprintf("shard %d: %s", s.Shard.Index, reason))
 		}
@@ -184,6 +186,15 @@ func (m *merger) counters() {
 	for i, s := range m.shards {
 		m.run.Target += s.Target
 		m.run.Check.Add(&s.Check)
+		if from := s.Receipt; from != nil {
+			if m.run.Receipt == nil {
+				m.run.Receipt = new(Receipt)
+			}
+			into := m.run.Receipt
+			into.Streams += from.Streams
+			into.Bytes += from.Bytes
+			into.Seconds = max(into.Seconds, from.Seconds)
+		}
 		for kind, n := range s.Errors {
 			if m.run.Errors == nil {
 				m.run.Errors = make(map[string]int64)
@@ -205,11 +216,24 @@ func (m *merger) counters() {
 }
 
 // windows go together by their index. One begins with the first of the shards, and is as long as the longest.
-func (m *merger) windows() {
-	for i := range m.shards[0].Windows {
+func (m *merger) windows() error {
+	most := slices.MaxFunc(m.shards, func(a, b *Run) int { return len(a.Windows) - len(b.Windows) })
+	for i := range most.Windows {
 		merged := Window{Begin: math.Inf(1)}
+		latency := NewHistogram()
+		complete := true // the percentiles of all together can be known
 		for _, s := range m.shards {
+			if i >= len(s.Windows) {
+				continue
+			}
 			w := s.Windows[i]
+			merged.Target += w.Target
+			merged.Max = max(merged.Max, w.Max)
+			if w.Latency == "" {
+				complete = complete && w.Max == 0 // nothing was recorded
+			} else if err := latency.addCompressed(w.Latency); err != nil {
+				return fmt.Errorf("shard %d: window %d: %w", s.Shard.Index, i+1, err)
+			}
 			merged.Begin = min(merged.Begin, w.Begin+m.offset(s))
 			merged.Seconds = max(merged.Seconds, w.Seconds)
 			merged.Operations += w.Operations
@@ -222,13 +246,33 @@ func (m *merger) windows() {
 			// All of them have seen the same, within slightly different times.
 			var user, system float64
 			for _, s := range watchers {
+				if i >= len(s.Windows) {
+					continue
+				}
 				user, system = max(user, s.Windows[i].CPUUser), max(system, s.Windows[i].CPUSystem)
 			}
 			merged.CPUUser += user
 			merged.CPUSystem += system
 		}
+		switch {
+		case len(m.shards) == 1:
+			w := m.shards[0].Windows[i]
+			merged.P50, merged.P90, merged.P99, merged.P999 = w.P50, w.P90, w.P99, w.P999
+		case complete && !latency.empty():
+			merged.SetLatency(latency)
+		}
 		m.run.Windows = append(m.run.Windows, merged)
 	}
+	return nil
+}
+
+// addCompressed adds what Compress has made of another.
+func (h *Histogram) addCompressed(text string) error {
+	other, err := Decompress(text)
+	if err == nil {
+		err = h.Add(other)
+	}
+	return err
 }
 
 func (m *merger) connects() error {
@@ -317,11 +361,7 @@ func (m *merger) interval(parts []part) (Interval, error) {
 			complete = complete && i.Max == 0 // nothing was recorded
 			continue
 		}
-		h, err := Decompress(i.Latency)
-		if err == nil {
-			err = latency.Add(h)
-		}
-		if err != nil {
+		if err := latency.addCompressed(i.Latency); err != nil {
 			return Interval{}, fmt.Errorf("shard %d: interval at %v s: %w", p.shard.Shard.Index, i.Begin, err)
 		}
 	}

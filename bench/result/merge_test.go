@@ -23,6 +23,17 @@ func shardsOf(t *testing.T, n int) []*Run {
 
 func TestMergeSumsUp(t *testing.T) {
 	shards := shardsOf(t, 3)
+	var most int64
+	for i, s := range shards {
+		h := NewHistogram()
+		h.Record(int64(i+1) * 1e6)
+		most = h.Max()
+		s.Windows[1].Target = 100
+		s.Windows[1].SetLatency(h)
+		s.Windows[1].Latency, _ = h.Compress()
+		s.Windows[0].SetLatency(h) // whose histogram is not there
+	}
+	shards[0].Receipt, shards[2].Receipt = &Receipt{1, 100, 2}, &Receipt{2, 30, 3}
 	before, err := json.Marshal(shards)
 	require.NoError(t, err)
 	merged, err := Merge(shards)
@@ -48,10 +59,13 @@ func TestMergeSumsUp(t *testing.T) {
 	require.InDelta(t, 0.25, merged.Connect.Seconds, 0)
 	require.EqualValues(t, 297, merged.Connect.Latency.TotalCount())
 	require.Equal(t, []Window{
-		{Begin: 0, Seconds: 1, Operations: 3000, Messages: 6000, BytesOut: 9000, BytesIn: 12000, Errors: 3, CPUUser: 0.01, CPUSystem: 0.02},
-		{Begin: 1, Seconds: 1, Operations: 2700, Messages: 5400, BytesOut: 8100, BytesIn: 10800, Errors: 6, CPUUser: 0.03, CPUSystem: 0.04},
+		{Begin: 0, Seconds: 1, Operations: 3000, Messages: 6000, BytesOut: 9000, BytesIn: 12000, Errors: 3, CPUUser: 0.01, CPUSystem: 0.02, Max: most},
+		{Begin: 1, Seconds: 1, Operations: 2700, Messages: 5400, BytesOut: 8100, BytesIn: 10800, Errors: 6, CPUUser: 0.03, CPUSystem: 0.04,
+			Target: 300, P50: merged.Windows[1].P50, P90: most, P99: most, P999: most, Max: most},
 	}, merged.Windows, "the server is one, and its CPU counts once")
 	require.Equal(t, Check{Checked: 5700, Lost: 3, Reordered: 6, Duplicated: 9, Corrupt: 12}, merged.Check)
+	require.InEpsilon(t, 2e6, merged.Windows[1].P50, 0.001, "the middle one of three")
+	require.Equal(t, &Receipt{3, 130, 3}, merged.Receipt)
 	require.Equal(t, map[string]int64{"connection reset": 9}, merged.Errors)
 	require.Equal(t, Generator{CPUUser: 3, CPUSystem: 6, Threads: 6, Busiest: 0.5, MaxRSS: 30 << 20}, merged.Generator)
 	require.EqualValues(t, 5700, merged.Operations["echo"].Count)
@@ -270,4 +284,23 @@ func TestMergeOfWhatDiffers(t *testing.T) {
 	requireSame(t, NewHistogram(), merged.Operations["ping"].Lag)
 	require.Equal(t, []Objective{{Expression: "lost==0", Value: 3}, {Expression: "reordered<=6", Value: 6, OK: true}}, merged.SLO)
 	require.Equal(t, ExitInvalid, merged.ExitCode())
+}
+
+// Shards that were interrupted need not have come to the same window.
+func TestMergeOfWhatWasInterrupted(t *testing.T) {
+	shards := []*Run{testRun(t, 1, 2), testRun(t, 2, 2)}
+	shards[1].Windows = shards[1].Windows[:1]
+	_, err := Merge(shards)
+	require.ErrorContains(t, err, "it has 1 windows, not 2")
+	shards[1].Interrupted = true
+	shards[1].Server, shards[1].Unwatched = nil, "why"
+	merged, err := Merge(shards)
+	require.NoError(t, err)
+	require.True(t, merged.Interrupted)
+	require.Equal(t, "why", merged.Unwatched)
+	require.Equal(t, ExitError, merged.ExitCode())
+	require.Len(t, merged.Windows, 2)
+	require.EqualValues(t, 2000, merged.Windows[0].Operations)
+	require.Equal(t, shards[0].Windows[1].Operations, merged.Windows[1].Operations)
+	require.Equal(t, shards[0].Windows[1].CPUUser, merged.Windows[1].CPUUser)
 }

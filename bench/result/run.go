@@ -10,6 +10,12 @@ import (
 // SchemaVersion changes when a reader of the JSON would have to.
 const SchemaVersion = 2
 
+// Tags of runs that are compared.
+const (
+	TagRound = "round" // which repetition of the same measurement it is
+	TagSide  = "side"  // which side of a comparison of two
+)
+
 // Run is one run of the load generator, and the format of its JSON file. Times are in seconds and sizes in bytes where the names do not
 // say otherwise; latencies are in nanoseconds.
 type Run struct {
@@ -24,17 +30,21 @@ type Run struct {
 	Machine       Machine           `json:"machine"`
 	Machines      []Machine         `json:"machines,omitempty"` // all, of a run whose shards ran on several
 
-	Target     float64               `json:"target_per_s,omitempty"` // planned operations a second; 0 if the loop was closed
+	Target     float64               `json:"target_per_s,omitempty"` // planned operations a second, over all windows; 0 if the loop was closed
 	Connect    Connect               `json:"connect"`
 	Windows    []Window              `json:"windows"`
 	Intervals  []Interval            `json:"intervals"` // a second each, over all windows and the warm-up before them
 	Operations map[string]*Operation `json:"operations"`
 	Check      Check                 `json:"check"`
-	Errors     map[string]int64      `json:"errors,omitempty"` // by kind, such as "connection reset"
-	Faults     []string              `json:"faults,omitempty"` // the first of them in words, with their connections
-	Server     *Server               `json:"server,omitempty"` // nil if nobody watched it
+	Receipt    *Receipt              `json:"receipt,omitempty"`   // nil if the server does not say what it has received
+	Errors     map[string]int64      `json:"errors,omitempty"`    // by kind, such as "connection reset"
+	Faults     []string              `json:"faults,omitempty"`    // the first of them in words, with their connections
+	Server     *Server               `json:"server,omitempty"`    // nil if nobody watched it
+	Unwatched  string                `json:"unwatched,omitempty"` // why nobody did, although it is on the machine
 	Generator  Generator             `json:"generator"`
 
+	// Interrupted says that somebody ended the run before its time: its last window is a shorter one, and others may be missing.
+	Interrupted bool `json:"interrupted,omitempty"`
 	// Invalid says why the figures must not be believed. It is empty for a run that may be.
 	Invalid []string `json:"invalid,omitempty"`
 	// SLO is what was demanded, and what became of it.
@@ -65,17 +75,34 @@ type Window struct {
 	BytesOut   int64   `json:"bytes_out"`
 	BytesIn    int64   `json:"bytes_in"`
 	Errors     int64   `json:"errors"`
+	Target     float64 `json:"target_per_s,omitempty"` // planned operations a second in it, which may change within it; 0 if the loop was closed
+
+	// Latencies are those of Response, over all operations that ended in the window, or for the last one in the drain.
+	P50  int64 `json:"p50_ns,omitempty"`
+	P90  int64 `json:"p90_ns,omitempty"`
+	P99  int64 `json:"p99_ns,omitempty"`
+	P999 int64 `json:"p999_ns,omitempty"`
+	Max  int64 `json:"max_ns,omitempty"`
+
+	// Latency is the same as that of an Interval.
+	Latency string `json:"latency_hdr,omitempty"`
 
 	// CPU of the server within the window; 0 if nobody watched it.
 	CPUUser   float64 `json:"server_cpu_user"`
 	CPUSystem float64 `json:"server_cpu_system"`
 }
 
+// SetLatency sets the percentiles and the maximum to those of h.
+func (w *Window) SetLatency(h *Histogram) {
+	s := h.Summary()
+	w.P50, w.P90, w.P99, w.P999, w.Max = s.P50, s.P90, s.P99, s.P999, s.Max
+}
+
 // Interval is one second, for charts. Latencies are those of Response, over all operations.
 type Interval struct {
 	Begin    float64 `json:"begin"` // since the begin of the first window; negative in the warm-up
 	Seconds  float64 `json:"seconds"`
-	Target   float64 `json:"target_per_s"` // planned rate at its begin, 0 for none
+	Target   float64 `json:"target_per_s"` // planned operations a second in it, 0 for none
 	Rate     float64 `json:"per_s"`        // operations that were completed, a second
 	Errors   int64   `json:"errors"`
 	P50      int64   `json:"p50_ns"`
@@ -141,16 +168,23 @@ func (c *Check) Faults() int64 {
 	return c.Lost + c.Reordered + c.Duplicated + c.Corrupt
 }
 
+// Receipt is what the server says that it has received, from the first connection on to the end of the drain.
+type Receipt struct {
+	Streams int     `json:"streams"`
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"` // by its own clock
+}
+
 // Generator says how near the generator came to its own limits.
 type Generator struct {
 	CPUUser   float64 `json:"cpu_user"`
 	CPUSystem float64 `json:"cpu_system"`
 	Threads   int     `json:"threads"` // that drive connections
-	Busiest   float64 `json:"busiest"` // share of the time that the busiest of them was not waiting, 0 to 1
+	Busiest   float64 `json:"busiest"` // share of the time that the busiest of them was not waiting, 0 to 1; of the stage in which that was most
 	MaxRSS    int64   `json:"max_rss"`
 
 	// Of an open loop: by how much the generator itself was late, at the 99th percentile, and the share of the planned operations that it has
-	// taken up before the windows were over.
+	// taken up before the windows were over. Of a run in stages both are those of the worst stage, which is over when the next begins.
 	Late     int64   `json:"late_p99_ns,omitempty"`
 	Achieved float64 `json:"achieved,omitempty"`
 }

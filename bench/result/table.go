@@ -31,17 +31,28 @@ func (r *Run) WriteTable(w io.Writer) error {
 		line("rate", "%.6g operations/s%s, %.6g messages/s, %s/s out, %s/s in, in %s", per(total.Operations), target,
 			per(total.Messages), bytesText(per(total.BytesOut)), bytesText(per(total.BytesIn)), r.windowsText(total.Seconds))
 	}
+	if r.Staged() {
+		r.writeStages(&out)
+	}
 	line("connections", "%d of %d in %.3g s, %d failed", r.Connect.Made, r.Connect.Wanted, r.Connect.Seconds, r.Connect.Failed)
 	c, late := &r.Check, ""
 	if c.Late > 0 {
 		late = fmt.Sprintf(" (of them %d late)", c.Late)
 	}
 	line("checked", "%d answers: %d lost%s, %d reordered, %d duplicated, %d corrupt", c.Checked, c.Lost, late, c.Reordered, c.Duplicated, c.Corrupt)
+	if c := r.Receipt; c != nil && c.Seconds > 0 {
+		line("received", "%d bytes on %d streams, as the server says: %s/s in %.3g s", c.Bytes, c.Streams, bitsText(float64(c.Bytes)*8/c.Seconds), c.Seconds)
+	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Errors)) {
 		line("errors", "%d %s", r.Errors[kind], kind)
 	}
 	if s := r.Server; s != nil {
 		line("server", "%s: %s, %s in use at most%s", s.Name, perMessage(total), bytesText(float64(s.MaxRSS)), r.perConn())
+		for _, text := range s.lines() {
+			line("", "%s", text)
+		}
+	} else if r.Unwatched != "" {
+		line("server", "not watched: %s", r.Unwatched)
 	}
 	g := &r.Generator
 	line("generator", "%.3g s of CPU, %d threads, the busiest %.0f %% of the time", g.CPUUser+g.CPUSystem, g.Threads, 100*g.Busiest)
@@ -62,11 +73,45 @@ func (r *Run) WriteTable(w io.Writer) error {
 			line("objective", "%s: %s, with %.4g", o.Expression, outcome, o.Value)
 		}
 	}
+	if r.Interrupted {
+		line("INTERRUPTED", "these are the figures until then")
+	}
 	for _, reason := range r.Invalid {
 		line("INVALID", "%s", reason)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// lines say what was seen of a server from the begin of the first window to the end of the last one, and in the end.
+func (s *Server) lines() []string {
+	var all []string
+	begin, end := &s.Begin, &s.End
+	if end.CPUUser+end.CPUSystem > begin.CPUUser+begin.CPUSystem {
+		text := fmt.Sprintf("%.3g s of CPU, %.3g s of it in the kernel", end.CPUUser+end.CPUSystem-begin.CPUUser-begin.CPUSystem, end.CPUSystem-begin.CPUSystem)
+		if end.VoluntarySwitches+end.InvoluntarySwitches > 0 {
+			text += fmt.Sprintf(", %d context switches and %d that it did not want", end.VoluntarySwitches-begin.VoluntarySwitches,
+				end.InvoluntarySwitches-begin.InvoluntarySwitches)
+		}
+		all = append(all, text)
+	}
+	var memory []string
+	for _, m := range []struct {
+		name  string
+		bytes int64
+	}{{"RSS", end.RSS}, {"PSS", end.PSS}, {"TCP memory of the machine", end.TCPMemory}} {
+		if m.bytes > 0 {
+			memory = append(memory, m.name+" "+bytesText(float64(m.bytes)))
+		}
+	}
+	if len(memory) > 0 {
+		all = append(all, "in the end "+strings.Join(memory, ", "))
+	}
+	if b, e := begin.Runtime, end.Runtime; b != nil && e != nil {
+		all = append(all, fmt.Sprintf("heap %s, stacks %s, %d goroutines, %d collections with pauses of %s all together", bytesText(float64(e.Heap)),
+			bytesText(float64(e.Stack)), e.Goroutines, e.GCCycles-b.GCCycles, durationText(int64((e.GCPauses-b.GCPauses)*1e9))))
+	}
+	return all
 }
 
 func perMessage(total Window) string {
@@ -107,6 +152,23 @@ func (r *Run) writeLatencies(out *strings.Builder) {
 	if !r.Connect.Latency.empty() {
 		add(kindConnect, r.Connect.Latency)
 	}
+	writeRows(out, rows)
+}
+
+// writeStages writes what came of each target.
+func (r *Run) writeStages(out *strings.Builder) {
+	rows := [][]string{{"stage", "time", "planned", "achieved", "p50", "p99", "max", "errors"}}
+	for i, w := range r.Windows {
+		rows = append(rows, []string{fmt.Sprint(i + 1), fmt.Sprintf("%.3gs", w.Seconds), fmt.Sprintf("%.6g/s", w.Target), fmt.Sprintf("%.6g/s", float64(w.Operations)/w.Seconds),
+			durationText(w.P50), durationText(w.P99), durationText(w.Max), fmt.Sprint(w.Errors)})
+	}
+	out.WriteByte('\n')
+	writeRows(out, rows)
+	out.WriteByte('\n')
+}
+
+// writeRows writes a table whose first column stands to the left.
+func writeRows(out *strings.Builder, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -145,6 +207,18 @@ func bytesText(n float64) string {
 		}
 	}
 	return threeDigits(n) + " B"
+}
+
+func bitsText(n float64) string {
+	for _, u := range []struct {
+		name string
+		one  float64
+	}{{"Gbit", 1e9}, {"Mbit", 1e6}, {"kbit", 1e3}} {
+		if n >= u.one {
+			return threeDigits(n/u.one) + " " + u.name
+		}
+	}
+	return threeDigits(n) + " bit"
 }
 
 // threeDigits writes v with three significant digits, but all in front of the point.

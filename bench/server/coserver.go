@@ -16,6 +16,7 @@ type coServer struct {
 	server   *coserver.Server
 	listener *coserver.Listener
 	blocking *blocking
+	rooms    rooms[*coserver.Conn] // of protocol broadcast
 }
 
 // engineConfig is for all that runs on engine coserver.

@@ -49,7 +49,7 @@ func listenNet(o Options) (Server, error) {
 	case ProtoPush:
 		s.handler = always(func(conn net.Conn) { _ = push(conn) })
 	case ProtoBroadcast:
-		s.handler = always((&netHub{conns: make(map[net.Conn]struct{})}).serve)
+		s.handler = always(new(netHub).serve)
 	}
 	s.idle.L = &s.mu
 	return s, nil

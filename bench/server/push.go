@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/strand-net/strand/bench/load"
@@ -104,35 +103,58 @@ func coStream(serve func(net.Conn) error) func(*coserver.Conn) error {
 	}
 }
 
-// coBroadcast sends each message on to every connection.
+// coBroadcast sends each message on to every connection, or to those of its room.
 func (s *coServer) coBroadcast(c *coserver.Conn) error {
+	to := s.server.Conns()
+	if header, _ := c.Peek(lengthHeader); namesRoom(header) { // what is wrong is found again by whoever reads
+		line, err := c.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		in, leave, err := s.rooms.enter(line, c, c.Enqueue)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		to = in.each
+	}
 	var whole []byte
 	for msg, err := range c.Messages() {
 		if err != nil {
 			return err
 		}
 		whole = append(binary.BigEndian.AppendUint32(whole[:0], uint32(len(msg))), msg...)
-		coserver.Broadcast(s.server.Conns(), whole)
+		coserver.Broadcast(to, whole)
 	}
 	return nil
 }
 
-// netHub sends each message on to every connection: one after the other, so that the slowest has all others wait.
+// netHub sends each message on to every connection, or to those of its room: one after the other, so that the slowest has all others wait.
 type netHub struct {
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
+	everybody room[net.Conn]
+	rooms     rooms[net.Conn]
 }
 
 func (h *netHub) serve(conn net.Conn) {
-	h.mu.Lock()
-	h.conns[conn] = struct{}{}
-	h.mu.Unlock()
-	defer func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.conns, conn)
-	}()
+	_ = h.everybody.add(conn, func() error { return nil })
+	defer h.everybody.remove(conn)
+	to := &h.everybody
 	reader := bufio.NewReaderSize(conn, netBuffer)
+	if header, _ := reader.Peek(lengthHeader); namesRoom(header) { // what is wrong is found again by whoever reads
+		line, err := reader.ReadSlice('\n')
+		if err != nil {
+			return
+		}
+		in, leave, err := h.rooms.enter(line, conn, func(answer []byte) error {
+			_, err := conn.Write(answer)
+			return err
+		})
+		if err != nil {
+			return
+		}
+		defer leave()
+		to = in
+	}
 	var whole []byte
 	for {
 		header, err := reader.Peek(lengthHeader)
@@ -150,14 +172,14 @@ func (h *netHub) serve(conn net.Conn) {
 		if _, err := io.ReadFull(reader, whole); err != nil {
 			return
 		}
-		h.broadcast(whole)
+		netBroadcast(to, whole)
 	}
 }
 
-func (h *netHub) broadcast(whole []byte) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for conn := range h.conns {
+func netBroadcast(to *room[net.Conn], whole []byte) {
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	for conn := range to.members {
 		_, _ = conn.Write(whole) // one that cannot be written to finds out by reading
 	}
 }

@@ -36,7 +36,8 @@ const (
 	// What strand load has workloads for. ProtoSink takes everything, and says at the end how much it was, but for engine loop.
 	ProtoSink = "sink"
 	ProtoPush = "push" // stamped messages, as the connection's first line asks for them; not with engine loop
-	// ProtoBroadcast sends each message, with its length before it as in ProtoLength, on to every connection; not with engine loop.
+	// ProtoBroadcast sends each message, with its length before it as in ProtoLength, on to every connection, or to those of its room if it
+	// has begun by entering one with load.RoomOrder; not with engine loop.
 	ProtoBroadcast = "broadcast"
 )
 

@@ -40,7 +40,7 @@ func findListener(proc, network, address string) (int, error) {
 		return 0, err
 	}
 	if len(sockets) == 0 {
-		return 0, errors.New("nobody listens there on this machine")
+		return 0, ErrNoListener
 	}
 	pids, refused, err := owners(proc, sockets)
 	switch {
@@ -107,7 +107,7 @@ func inetSockets(proc, network, address string) ([]socket, error) {
 			switch {
 			case slices.Contains(wanted, local.Addr()):
 				exact = append(exact, found)
-			case len(wanted) == 0 || local.Addr().IsUnspecified():
+			case len(wanted) == 0 || local.Addr().IsUnspecified() && slices.ContainsFunc(wanted, isLocal):
 				wildcard = append(wildcard, found)
 			}
 		}
@@ -116,6 +116,21 @@ func inetSockets(proc, network, address string) ([]socket, error) {
 		return exact, nil // it is the one that gets the connections
 	}
 	return wildcard, nil
+}
+
+// isLocal reports whether connections to an address stay on this machine.
+func isLocal(ip netip.Addr) bool {
+	if ip.IsLoopback() || ip.IsUnspecified() {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return true // nobody knows
+	}
+	return slices.ContainsFunc(own, func(addr net.Addr) bool {
+		prefix, err := netip.ParsePrefix(addr.String())
+		return err == nil && prefix.Addr().Unmap() == ip
+	})
 }
 
 // parseHexAddr reads an address of /proc/net/tcp: each 4 bytes of it are in the order of the machine, the port is in that of numbers.

@@ -11,6 +11,9 @@ import (
 	"github.com/strand-net/strand/bench/result"
 )
 
+// ErrNoListener is wrapped by the error of FindListener if no process of this machine listens on the address.
+var ErrNoListener = errors.New("nobody listens there on this machine")
+
 // Process is a process that is looked at. Its methods must not be called by two goroutines at the same time.
 type Process struct {
 	p *process.Process

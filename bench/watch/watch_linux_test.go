@@ -62,7 +62,12 @@ func TestFindListener(t *testing.T) {
 			require.EqualError(t, err, "watch: listener on "+network+" "+address+": nobody listens there on this machine")
 		})
 	}
-	_, err := watch.FindListener("tcp", "nonsense")
+	listener, err := net.Listen("tcp4", ":0")
+	require.NoError(t, err)
+	defer listener.Close()
+	_, err = watch.FindListener("tcp", net.JoinHostPort("192.0.2.1", strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)))
+	require.ErrorIs(t, err, watch.ErrNoListener, "it is another machine's port")
+	_, err = watch.FindListener("tcp", "nonsense")
 	require.ErrorContains(t, err, "missing port")
 }
 

@@ -3,6 +3,7 @@ package watch_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"io"
 	"os"
 	"os/exec"
@@ -121,6 +122,31 @@ func TestWatcher(t *testing.T) {
 	require.InDelta(t, 0.1, run.Intervals[1].Server.At, 0.11)
 	require.InDelta(t, 0.2, run.Intervals[2].Server.At, 0.11)
 	require.Nil(t, run.Intervals[3].Server)
+}
+
+// A profile ends with the last window, whatever was asked for, and with the watcher's context.
+func TestProfileEnds(t *testing.T) {
+	c := startChild(t, "tells", (*exec.Cmd).Start)
+	for _, mark := range []bool{true, false} {
+		ctx, cancel := context.WithCancel(t.Context())
+		w, err := watch.Start(ctx, watch.Options{Control: c.line, ProfileFor: 10 * time.Minute})
+		require.NoError(t, err)
+		require.NoError(t, w.Look(ctx, watch.Begin))
+		if mark {
+			w.Mark(watch.End)
+		} else {
+			cancel()
+		}
+		outcome, err := w.Stop()
+		if mark {
+			require.NoError(t, err)
+			require.NotEmpty(t, outcome.Profile)
+		} else {
+			require.ErrorIs(t, err, context.Canceled)
+			require.Empty(t, outcome.Profile)
+		}
+		cancel()
+	}
 }
 
 func TestWatcherWhoseServerDies(t *testing.T) {

@@ -29,7 +29,8 @@ type Options struct {
 	Control  string        // "unix:PATH" or "HOST:PORT" of the server's control socket; empty for none
 	Interval time.Duration // between looks; 0 means 1 s
 
-	// ProfileFor is how long a CPU profile is taken of the server, from the begin of the first window on. 0 means none. It needs Control.
+	// ProfileFor is how long a CPU profile is taken of the server, from the begin of the first window on, at most to the end of the last one. 0 means
+	// none. It needs Control.
 	ProfileFor time.Duration
 }
 
@@ -56,6 +57,9 @@ type Watcher struct {
 	begun    time.Time // Begin
 	stopped  bool
 	profiled []byte
+
+	profiling context.Context         // done when the profile has come; both are set when it is begun
+	giveUp    context.CancelCauseFunc // the profile
 }
 
 type marked struct {
@@ -94,7 +98,9 @@ func Start(ctx context.Context, o Options) (*Watcher, error) {
 		if w.control, err = control.NewClient(o.Control); err != nil {
 			return nil, fmt.Errorf("watch: %w", err)
 		}
-		state, err := w.control.State(ctx)
+		asking, cancel := context.WithTimeoutCause(ctx, startPatience, fmt.Errorf("no answer within %v", startPatience))
+		state, err := w.control.State(asking)
+		cancel()
 		if err == nil && o.PID != 0 && o.PID != state.PID {
 			err = fmt.Errorf("process %d answers at %s, and not process %d", state.PID, o.Control, o.PID)
 		}
@@ -160,8 +166,12 @@ func (w *Watcher) request(m Mark) <-chan struct{} {
 	if m == Begin && w.begun.IsZero() {
 		w.begun = now
 		if w.options.ProfileFor > 0 {
+			w.profiling, w.giveUp = context.WithCancelCause(w.ctx)
 			w.profile.Go(w.takeProfile)
 		}
+	}
+	if m == End && w.giveUp != nil {
+		w.profile.Go(w.endProfile)
 	}
 	w.marks = append(w.marks, r)
 	signal(w.wake)
@@ -270,6 +280,9 @@ func (w *Watcher) runtime() {
 // patience is how long the server may take to tell what its runtime knows. The process may be stopped.
 const patience = time.Second
 
+// startPatience is how long it may take at first: without an answer there is nothing to watch.
+const startPatience = 5 * time.Second
+
 // askRuntime does not end with the watcher: the last looks matter most, and they are taken then.
 func (w *Watcher) askRuntime() {
 	w.mu.Lock()
@@ -293,12 +306,30 @@ func (w *Watcher) askRuntime() {
 }
 
 func (w *Watcher) takeProfile() {
-	profile, err := w.control.Profile(w.ctx, w.options.ProfileFor)
+	profile, err := w.control.Profile(w.profiling, w.options.ProfileFor)
+	w.giveUp(nil)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.profiled = profile
 	if err != nil && w.err == nil {
 		w.err = fmt.Errorf("watch: %w", err)
+	}
+}
+
+// endProfile has the server tell what it has by now.
+func (w *Watcher) endProfile() {
+	for {
+		ctx, cancel := context.WithTimeout(w.profiling, patience)
+		err := w.control.EndProfile(ctx)
+		cancel()
+		if err != nil {
+			w.giveUp(err)
+		}
+		select {
+		case <-w.profiling.Done():
+			return
+		case <-time.After(patience / 10): // it may not have begun when it was asked to end
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 
 	"github.com/strand-net/strand/bench/ab"
 	"github.com/strand-net/strand/bench/result"
@@ -17,6 +19,7 @@ type abCommand struct {
 	Confidence float64 `default:"0.95" help:"Of intervals and claims." placeholder:"P"`
 	Rate       float64 `help:"Operations a second; by default as many as each side can do." placeholder:"N"`
 	JSON       string  `name:"json" help:"Write the report to this file." placeholder:"FILE"`
+	Results    string  `help:"Write the results of all runs to this directory, for strand report." placeholder:"DIR"`
 	traffic
 }
 
@@ -34,10 +37,13 @@ func (c *abCommand) Run() error {
 		A: c.side("A: "+c.A, places[0]), B: c.side("B: "+c.B, places[1]), Runs: c.Runs, Confidence: c.Confidence, Seed: c.Seed,
 		Report: func(s ab.Step) { fmt.Fprintf(os.Stderr, "run %d of %d, %s\n", s.Number, s.Of, s.Side) },
 	}
+	if c.Results != "" {
+		o.Keep = func(s ab.Step, run *result.Run) error { return run.WriteFile(c.resultFile(s)) }
+	}
 	report, err := ab.Compare(ctx, o)
 	switch {
 	case ctx.Err() != nil:
-		return errors.New("interrupted")
+		return errInterrupted
 	case errors.Is(err, ab.ErrInvalid):
 		return verdictError{result.ExitInvalid, err.Error()}
 	case err != nil:
@@ -75,7 +81,24 @@ func (c *abCommand) check() (places [2]place, err error) {
 			return places, fmt.Errorf("json: %w", err)
 		}
 	}
+	if c.Results != "" {
+		if err := os.MkdirAll(c.Results, 0o755); err != nil {
+			return places, fmt.Errorf("results: %w", err)
+		}
+		if err := result.CheckFile(c.resultFile(ab.Step{First: true, Round: 1})); err != nil {
+			return places, fmt.Errorf("results: %w", err)
+		}
+	}
 	return places, nil
+}
+
+// resultFile is where the result of a run goes. Rounds are in the order of their names.
+func (c *abCommand) resultFile(s ab.Step) string {
+	side := "b"
+	if s.First {
+		side = "a"
+	}
+	return filepath.Join(c.Results, fmt.Sprintf("%s%0*d.json", side, len(strconv.Itoa(c.Runs)), s.Round))
 }
 
 func (c *abCommand) side(name string, p place) ab.Side {

@@ -5,11 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/strand-net/strand/bench/ab"
+	"github.com/strand-net/strand/bench/result"
 	"github.com/strand-net/strand/bench/search"
 )
 
@@ -22,7 +25,8 @@ func shortly(args ...string) []string {
 func TestAB(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.json")
 	command := strand + " serve --until-eof --addr 127.0.0.1:0 --engine net --proto "
-	o := run(t, exec.Command(strand, shortly("ab", "--a", command+"block --for 5ms", "--b", command+"echo", "--json", file)...))
+	results := filepath.Join(t.TempDir(), "results")
+	o := run(t, exec.Command(strand, shortly("ab", "--a", command+"block --for 5ms", "--b", command+"echo", "--json", file, "--results", results)...))
 	require.Equal(t, 0, o.code, o.stderr)
 	require.Regexp(t, `(?m)^operations .* better$`, o.stdout)
 	require.Regexp(t, `(?m)^p50 .* better$`, o.stdout)
@@ -36,6 +40,30 @@ func TestAB(t *testing.T) {
 	memory := report.Metrics[len(report.Metrics)-1]
 	require.Equal(t, "server memory", memory.Name)
 	require.Greater(t, memory.A.Center, float64(1<<20))
+
+	// A report of the runs has two columns, each of ten rounds, with the first as what the other is compared with.
+	files, err := filepath.Glob(filepath.Join(results, "*.json"))
+	require.NoError(t, err)
+	require.Len(t, files, 20)
+	for i, file := range files {
+		r, err := result.ReadFile(file)
+		require.NoError(t, err)
+		side := "A: " + command + "block --for 5ms"
+		if i >= 10 {
+			side = "B: " + command + "echo"
+		}
+		require.Equal(t, map[string]string{result.TagSide: side, result.TagRound: strconv.Itoa(i%10 + 1)}, r.Tags)
+		require.NotNil(t, r.Server)
+	}
+	page := filepath.Join(t.TempDir(), "report.html")
+	o = run(t, exec.Command(strand, append(append([]string{"report"}, files...), "-o", page)...))
+	require.Equal(t, outcome{}, o)
+	text, err = os.ReadFile(page)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "20 runs")
+	require.Len(t, regexp.MustCompile(`<article class="verdict `).FindAllString(string(text), -1), 2, "two groups")
+	require.Regexp(t, `side=A: [^<]*block --for 5ms`, string(text))
+	require.Regexp(t, `×[0-9.,]+ better`, string(text))
 }
 
 // Servers that run are compared by their addresses, at a rate that both can do.

@@ -23,7 +23,7 @@ type benchCommand struct {
 	Size       []int         `default:"64" help:"Sizes of a message in bytes." placeholder:"BYTES,..."`
 	Pipeline   []int         `default:"16" help:"Messages of a batch in the pipelined scenario." placeholder:"N,..."`
 	Depth      []int         `default:"1" help:"Messages in flight on a connection, for echo, sink and udp-echo." placeholder:"N,..."`
-	Scenario   string        `help:"Run only this scenario: echo, line; or what runs only if asked for: length (messages after their length), churn (a connection for each message), sink (only to the server), push (only from it), broadcast (to all), udp-echo (datagrams; --conns peers, --depth on their way). Engine loop has no length, push, broadcast and udp-echo." placeholder:"NAME"`
+	Scenario   []string      `help:"Scenarios to run, of echo and line, which run by default, and what runs only if asked for: length (messages after their length), churn (a connection for each message), sink (only to the server), push (only from it), broadcast (to all), udp-echo (datagrams; --conns peers, --depth on their way). An engine is left out of those that it has no protocol for." placeholder:"NAME,..."`
 	Duration   time.Duration `default:"1s" help:"Measured time of each run."`
 	Rounds     int           `default:"3" help:"How often each engine runs in each scenario." placeholder:"N"`
 	Peers      string        `help:"Program that has further engines: bench/peers/peers, which make peers builds." placeholder:"PROGRAM"`
@@ -48,7 +48,7 @@ func (c *benchCommand) Run() error {
 	report, err := bench.Compare(ctx, options)
 	progress.Done()
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return errInterrupted
 	}
 	if err != nil {
 		return err
@@ -70,17 +70,29 @@ func (c *benchCommand) options() (bench.Options, error) {
 	if err != nil {
 		return bench.Options{}, err
 	}
-	if c.Scenario != "" && !slices.Contains(bench.Scenarios(), c.Scenario) {
-		return bench.Options{}, fmt.Errorf("scenario: unknown scenario %q (there are: %s)", c.Scenario, strings.Join(bench.Scenarios(), ", "))
-	}
-	if len(c.Engines) == 0 {
-		for _, engine := range server.Engines() {
-			if serverOptions(engine, c.protos()[0]).Validate() == nil {
-				c.Engines = append(c.Engines, engine)
-			}
+	for _, name := range c.Scenario {
+		if !slices.Contains(bench.Scenarios(), name) {
+			return bench.Options{}, fmt.Errorf("scenario: unknown scenario %q (there are: %s)", name, strings.Join(bench.Scenarios(), ", "))
 		}
-		c.Engines = append(c.Engines, peers...)
 	}
+	speaks := func(engine, proto string) bool {
+		if _, ok := peers[engine]; ok {
+			return peers.speaks(engine, proto)
+		}
+		return serverOptions(engine, proto).Validate() == nil
+	}
+	asked := c.Engines
+	if len(asked) == 0 {
+		c.Engines = append(server.Engines(), peers.names()...)
+	}
+	for _, engine := range asked {
+		if err := c.canRun(engine, peers); err != nil {
+			return bench.Options{}, err
+		}
+	}
+	c.Engines = slices.DeleteFunc(c.Engines, func(engine string) bool {
+		return !slices.ContainsFunc(c.protos(), func(proto string) bool { return speaks(engine, proto) })
+	})
 	if c.Quick {
 		c.Duration, c.Rounds = 400*time.Millisecond, 1
 	}
@@ -99,17 +111,8 @@ func (c *benchCommand) options() (bench.Options, error) {
 		Depths:     c.Depth,
 		Duration:   c.Duration,
 		Rounds:     c.Rounds,
-		Scenario:   c.Scenario,
-	}
-	for _, engine := range c.Engines {
-		if slices.Contains(peers, engine) {
-			continue
-		}
-		for _, proto := range c.protos() {
-			if err := serverOptions(engine, proto).Validate(); err != nil {
-				return o, err
-			}
-		}
+		Scenarios:  c.Scenario,
+		Speaks:     speaks,
 	}
 	if err := o.Validate(); err != nil {
 		return o, err
@@ -125,7 +128,7 @@ func (c *benchCommand) options() (bench.Options, error) {
 	}
 	o.Command = func(engine, proto string) (string, []string) {
 		s := serverOptions(engine, proto)
-		if slices.Contains(peers, engine) {
+		if _, ok := peers[engine]; ok {
 			return c.Peers, []string{"--engine", s.Engine, "--proto", s.Proto, "--addr", s.Addr}
 		}
 		return self, []string{"serve", "--until-eof", "--engine", s.Engine, "--proto", s.Proto, "--addr", s.Addr}
@@ -133,12 +136,34 @@ func (c *benchCommand) options() (bench.Options, error) {
 	return o, nil
 }
 
+// canRun refuses an engine that was asked for and could take part in none of the scenarios, or is none.
+func (c *benchCommand) canRun(engine string, peers peers) error {
+	if _, ok := peers[engine]; ok {
+		for _, proto := range c.protos() {
+			if peers.speaks(engine, proto) {
+				return nil
+			}
+		}
+		return fmt.Errorf("engines: %s of %s has no protocol %s", engine, c.Peers, strings.Join(c.protos(), " or "))
+	}
+	var err error
+	for _, proto := range c.protos() {
+		if err = serverOptions(engine, proto).Validate(); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
 // protos are those that the servers have to speak.
-func (c *benchCommand) protos() []string {
-	if c.Scenario == "" {
+func (c *benchCommand) protos() (all []string) {
+	if len(c.Scenario) == 0 {
 		return []string{server.ProtoEcho, server.ProtoLine}
 	}
-	return []string{bench.Proto(c.Scenario)}
+	for _, name := range c.Scenario {
+		all = append(all, bench.Proto(name))
+	}
+	return all
 }
 
 func serverOptions(engine, proto string) server.Options {

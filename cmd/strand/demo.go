@@ -54,7 +54,7 @@ func (c *orderCommand) Run() error {
 	defer stop()
 	err := c.show(ctx, os.Stdout, options, where)
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return errInterrupted
 	}
 	if errors.As(err, new(*order.RedisError)) {
 		return usageError{err}

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/strand-net/strand/bench/load"
@@ -23,15 +20,16 @@ type loadCommand struct {
 
 	Conns    int    `default:"100" help:"Connections." placeholder:"N" group:"What:"`
 	Threads  int    `default:"1" help:"Event loops that drive them." placeholder:"N" group:"What:"`
-	Workload string `default:"echo" help:"What the connections do: echo (everything that is sent has to come back), churn (the same, on a new connection each time), sink (only send), push (only receive), broadcast (what a connection sends comes to all). The last three are for strand serve --proto of the same name." placeholder:"NAME" group:"What:"`
-	Protocol string `help:"What they speak instead of an echo: resp-ping, resp-set, resp-get (Redis), http (GET by HTTP/1.1), websocket (an echo), mqtt-ping." placeholder:"NAME" group:"What:"`
+	Workload string `default:"echo" help:"What the connections do: echo (everything that is sent has to come back), churn (the same, on a new connection each time), sink (only send), push (only receive), broadcast (what a connection sends comes to all, or to those of its room). The last three are for strand serve --proto of the same name, or a server that does as docs/load.md says." placeholder:"NAME" group:"What:"`
+	Protocol string `help:"What they speak instead of an echo: resp-ping, resp-set, resp-get (Redis), http (GET by HTTP/1.1), websocket (an echo), mqtt-ping; or, with --workload sink, iperf3 (the server is a real iperf3 -s)." placeholder:"NAME" group:"What:"`
 	Path     string `help:"For http and websocket; / by default." placeholder:"PATH" group:"What:"`
-	Framing  string `default:"raw" help:"Where a message ends: raw (nowhere that shows), length (4 bytes before it say how many follow), line." placeholder:"NAME" group:"What:"`
+	Framing  string `help:"Where a message ends: raw (nowhere that shows), length (4 bytes before it say how many follow), line; raw by default, and length with --workload push and broadcast." placeholder:"NAME" group:"What:"`
 	Size     string `default:"64" help:"Bytes of a message: 64, a range (64-1024), a list with weights (64:9,1024:1), or lognormal:MEDIAN,SIGMA[,LARGEST]." placeholder:"SIZES" group:"What:"`
 	Batch    int    `default:"1" help:"Messages of an operation, which are sent together." placeholder:"N" group:"What:"`
 	Depth    int    `help:"Operations in flight on a connection, at most; 1 by default, 64 with --pace max, and with --rate over UDP." placeholder:"N" group:"What:"`
 
-	Active    int           `help:"Connections that are at work; all by default, and 1 that sends with --workload broadcast. The others are idle." placeholder:"N" group:"What:"`
+	Active    int           `help:"Connections that are at work; all by default, and 1 that sends (in each room) with --workload broadcast. The others are idle." placeholder:"N" group:"What:"`
+	Rooms     int           `help:"Rooms that the connections of workload broadcast are spread over: what one sends comes to those of its room." placeholder:"N" group:"What:"`
 	Heartbeat time.Duration `help:"Idle connections have a message echoed at this distance; never by default." group:"What:"`
 	Slow      int           `help:"Connections that send as much as they can, and do not read until the end." placeholder:"N" group:"What:"`
 	SlowRate  int           `help:"Bytes a second that they read." placeholder:"N" group:"What:"`
@@ -49,11 +47,15 @@ type loadCommand struct {
 	StartAt startValue `help:"When traffic begins, in RFC 3339 or seconds since 1970." placeholder:"TIME" group:"Shards:"`
 	Pipe    bool       `hidden:"" help:"Say on standard output when the connections are made, and read from standard input when traffic begins."`
 
+	watching
+	Prom string `help:"Tell Prometheus how the run goes, at http://HOST:PORT/metrics, until it ends." placeholder:"HOST:PORT" group:"Output:"`
+
 	ClientCPUs watch.CPUs `name:"client-cpus" sep:"none" help:"Processors that the generator may use, such as 0,2-3." placeholder:"LIST" group:"What:"`
 
-	Pace string  `help:"When operations begin: closed (when another has ended), max (the same, with many in flight), or as planned with --rate: constant, poisson, uniform (constant on each connection). Default: closed, or constant with --rate." placeholder:"NAME" group:"When:"`
-	Rate float64 `help:"Operations a second, over all connections." placeholder:"N" group:"When:"`
-	Seed uint64  `help:"Of all that is random. The same seed plans the same run." placeholder:"N" group:"When:"`
+	Pace   string       `help:"When operations begin: closed (when another has ended), max (the same, with many in flight), or as planned with --rate: constant, poisson, uniform (constant on each connection). Default: closed, or constant with --rate." placeholder:"NAME" group:"When:"`
+	Rate   float64      `help:"Operations a second, over all connections." placeholder:"N" group:"When:"`
+	Stages []load.Stage `sep:"," help:"Rates that follow each other, each for its time and in a window of its own: 1000:10s, or 1000-4000:30s for one that changes evenly. Instead of --rate, --duration and --windows." placeholder:"RATE:TIME,..." group:"When:"`
+	Seed   uint64       `help:"Of all that is random. The same seed plans the same run." placeholder:"N" group:"When:"`
 
 	ConnectRate int           `help:"Connections begun a second; as fast as they are made by default." placeholder:"N" group:"Phases:"`
 	Connecting  int           `default:"64" help:"Connections being made at the same time." placeholder:"N" group:"Phases:"`
@@ -74,6 +76,8 @@ type loadCommand struct {
 	SLO  []string          `name:"slo" sep:"none" help:"An objective that the run must keep, such as 'p99<5ms', 'errors==0' or 'rate>=0.99*target'; may be repeated. The exit code is 99 if it does not." placeholder:"CONDITION" group:"Output:"`
 	JSON string            `name:"json" help:"Write the result to this file." placeholder:"FILE" group:"Output:"`
 	HLog string            `name:"hlog" help:"Write the histograms of each second to this file, in the log format of HdrHistogram." placeholder:"FILE" group:"Output:"`
+
+	timed timedFlags
 }
 
 func (c *loadCommand) Run() error {
@@ -81,10 +85,10 @@ func (c *loadCommand) Run() error {
 	if err != nil {
 		return usageError{err}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	ends := heed(c.Pipe)
+	defer ends.release()
 	if c.Shards > 1 {
-		return c.runShards(ctx, conditions)
+		return c.runShards(ends, &o, conditions)
 	}
 	if err := o.CheckDescriptors(); err != nil { // those of the shards are for each of them to check
 		return usageError{err}
@@ -92,23 +96,52 @@ func (c *loadCommand) Run() error {
 	if err := c.ClientCPUs.Use(); err != nil {
 		return usageError{fmt.Errorf("client-cpus: %w", err)}
 	}
+	if o.ID == "" {
+		o.ID = newRunID()
+	}
+	exporter, err := startExporter(c.Prom, &o)
+	if err != nil {
+		return err
+	}
+	defer exporter.close()
+	server := new(watched)
+	if !c.Pipe { // whoever has started this watches
+		if server, err = c.watching.start(ends, &o); err != nil {
+			return err
+		}
+	}
 	live := liveLine{terminal: isTerminal(os.Stderr), silent: c.Pipe}
 	log := histogramLog{path: c.HLog}
 	defer log.abort()
 	o.OnInterval = func(s load.Second) {
 		live.show(s)
-		log.write(s)
+		entries := entriesOf(s)
+		log.write(s, entries)
+		exporter.publish(s, entries)
+	}
+	o.Stop = ends.stop
+	o.OnPhase = func(p load.Phase) error {
+		server.lookAt(p)
+		if p.Name == load.PhaseDrain && ends.asked.Load() && !c.Pipe {
+			live.say(waitingForRest)
+		}
+		return nil
+	}
+	if c.Pipe {
+		obeyParent(&o, ends)
 	}
 	// A processor more than there are threads would not help them: its search for work would only take time away from the server.
 	runtime.GOMAXPROCS(min(o.Threads, runtime.NumCPU()))
-	run, err := load.Run(ctx, o)
+	run, err := load.Run(ends, o)
 	live.done()
-	if ctx.Err() != nil {
-		return errors.New("interrupted")
+	server.stop(err != nil)
+	if ends.Err() != nil || errors.Is(err, load.ErrStopped) {
+		return errInterrupted
 	}
 	if err != nil {
 		return err
 	}
+	server.fill(run)
 	run.Judge(conditions)
 	if err := log.commit(); err != nil {
 		return fmt.Errorf("hlog: %w", err)
@@ -124,7 +157,7 @@ func (c *loadCommand) Run() error {
 			return fmt.Errorf("json: %w", err)
 		}
 	}
-	return outcome(run)
+	return errors.Join(outcome(run), server.writeProfile(), exporter.close())
 }
 
 // outcome is what a run's exit code tells. What is wrong with the answers is worse than any figure.
@@ -132,6 +165,8 @@ func outcome(run *result.Run) error {
 	switch {
 	case run.Check.Faults() > 0:
 		return fmt.Errorf("what came back is not what was sent: %s", run.Faults[0])
+	case run.Interrupted:
+		return errInterrupted
 	case len(run.Errors) > 0 && len(run.SLO) == 0: // otherwise objectives say what may be
 		return fmt.Errorf("connections have failed: %s", run.Faults[0])
 	}
@@ -147,14 +182,15 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 	o := load.Options{
 		Addr: c.Addr, Conns: c.Conns, Threads: c.Threads, Workload: c.Workload, Protocol: c.Protocol, Path: c.Path,
 		Framing: c.Framing, Size: size, Batch: c.Batch, Depth: c.Depth,
-		Pace: c.Pace, Rate: c.Rate, Seed: c.Seed,
+		Pace: c.Pace, Rate: c.Rate, Stages: c.Stages, Seed: c.Seed,
 		ConnectRate: c.ConnectRate, Connecting: c.Connecting, Settle: c.Settle, Warmup: c.Warmup, Window: c.Duration, Windows: c.Windows,
 		Drain: c.Drain, LostAfter: c.LostAfter, Stall: c.Stall, FailFast: c.FailFast,
-		Active: c.Active, Heartbeat: c.Heartbeat, Slow: c.Slow, SlowRate: c.SlowRate, Sources: c.Source,
+		Active: c.Active, Rooms: c.Rooms, Heartbeat: c.Heartbeat, Slow: c.Slow, SlowRate: c.SlowRate, Sources: c.Source,
 		Shard: result.Shard(c.Shard), ID: c.RunID,
 		MaxLate: c.MaxLate, MinAchieved: c.MinAchieved, MaxBusy: c.MaxBusy, Tags: c.Tag,
 	}
 	o.Network, o.Addr = splitNetwork(c.Addr)
+	c.stageOptions(&o)
 	if err := c.explicit(); err != nil {
 		return o, nil, err
 	}
@@ -167,7 +203,13 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 	if err := o.Validate(); err != nil {
 		return o, nil, err
 	}
-	for name, path := range map[string]string{"json": c.JSON, "hlog": c.HLog} {
+	if err := c.watching.validate(); err != nil {
+		return o, nil, err
+	}
+	if c.Prom != "" && c.Shards > 1 {
+		return o, nil, errors.New("prom: not with --shards: nobody has the figures of all of them while they run")
+	}
+	for name, path := range map[string]string{"json": c.JSON, "hlog": c.HLog, "profile": c.Profile} {
 		if path == "" {
 			continue
 		}
@@ -230,7 +272,26 @@ type histogramLog struct {
 	err  error // the first
 }
 
-func (l *histogramLog) write(s load.Second) {
+// entriesOf are the histograms of a second that are not empty.
+func entriesOf(s load.Second) (all []result.Entry) {
+	for _, name := range slices.Sorted(maps.Keys(s.Operations)) {
+		op := s.Operations[name]
+		for _, kind := range []struct {
+			name      string
+			histogram *result.Histogram
+		}{{result.KindResponse, op.Response}, {result.KindService, op.Service}, {result.KindLag, op.Lag}} {
+			if kind.histogram.TotalCount() > 0 {
+				all = append(all, result.Entry{
+					Begin: s.Begin, Length: time.Duration(s.Interval.Seconds * float64(time.Second)),
+					Operation: name, Kind: kind.name, Histogram: kind.histogram,
+				})
+			}
+		}
+	}
+	return all
+}
+
+func (l *histogramLog) write(s load.Second, entries []result.Entry) {
 	if l.path == "" || l.err != nil || s.Window < 0 {
 		return
 	}
@@ -242,19 +303,9 @@ func (l *histogramLog) write(s load.Second) {
 			return
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Operations)) {
-		op := s.Operations[name]
-		for _, kind := range []struct {
-			name      string
-			histogram *result.Histogram
-		}{{result.KindResponse, op.Response}, {result.KindService, op.Service}, {result.KindLag, op.Lag}} {
-			entry := result.Entry{
-				Begin: s.Begin, Length: time.Duration(s.Interval.Seconds * float64(time.Second)),
-				Operation: name, Kind: kind.name, Histogram: kind.histogram,
-			}
-			if kind.histogram.TotalCount() > 0 && l.err == nil {
-				l.err = l.log.Write(entry)
-			}
+	for _, entry := range entries {
+		if l.err == nil {
+			l.err = l.log.Write(entry)
 		}
 	}
 }
@@ -302,5 +353,12 @@ func latency(ns int64) time.Duration { return time.Duration(ns).Round(time.Micro
 func (l *liveLine) done() {
 	if l.shown {
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
+		l.shown = false
 	}
+}
+
+// say writes a line that stays.
+func (l *liveLine) say(text string) {
+	l.done()
+	fmt.Fprintln(os.Stderr, text)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -15,8 +16,17 @@ import (
 // peersPatience is how long a program may take to say which engines it has.
 const peersPatience = 10 * time.Second
 
-// listPeers asks a program which engines it has, by --list: a name a line. No program has none.
-func listPeers(program string) ([]string, error) {
+// peers are the engines of a program, each with the protocols that it has. None means that it does not say, and is expected to have all.
+type peers map[string][]string
+
+func (p peers) names() []string { return slices.Sorted(maps.Keys(p)) }
+
+func (p peers) speaks(engine, proto string) bool {
+	return len(p[engine]) == 0 || slices.Contains(p[engine], proto)
+}
+
+// listPeers asks a program which engines it has, by --list: in each line a name, and then the protocols of that. No program has none.
+func listPeers(program string) (peers, error) {
 	if program == "" {
 		return nil, nil
 	}
@@ -26,17 +36,22 @@ func listPeers(program string) ([]string, error) {
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%s has not said within %v which engines it has", program, peersPatience)
 	}
-	peers := strings.Fields(string(out))
-	if err == nil && len(peers) == 0 {
-		err = errors.New(program + " has no engines")
-	}
-	for _, peer := range peers {
-		if err == nil && slices.Contains(server.Engines(), peer) {
-			err = fmt.Errorf("%s has an engine %s, and strand has one of that name", program, peer)
+	all := make(peers)
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		if len(words) == 0 || err != nil {
+			continue
 		}
+		if slices.Contains(server.Engines(), words[0]) {
+			err = fmt.Errorf("%s has an engine %s, and strand has one of that name", program, words[0])
+		}
+		all[words[0]] = words[1:]
+	}
+	if err == nil && len(all) == 0 {
+		err = errors.New(program + " has no engines")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
 	}
-	return peers, nil
+	return all, nil
 }

@@ -36,6 +36,6 @@ func TestBenchWithPeers(t *testing.T) {
 
 func TestPeersNamedAsAnOwnEngine(t *testing.T) {
 	peers := filepath.Join(t.TempDir(), "peers")
-	require.NoError(t, os.WriteFile(peers, []byte("#!/bin/sh\necho gnet net\n"), 0o700))
+	require.NoError(t, os.WriteFile(peers, []byte("#!/bin/sh\necho gnet echo\necho net echo\n"), 0o700))
 	requireUsage(t, run(t, exec.Command(strand, "bench", "--peers", peers)), "bench: peers: "+peers+" has an engine net, and strand has one of that name")
 }

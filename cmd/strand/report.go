@@ -15,9 +15,10 @@ import (
 )
 
 type reportCommand struct {
-	Files  []string `arg:"" name:"file" help:"Results of load runs; the others are compared with the first. With --svg also the one file that strand bench --json has written."`
+	Files  []string `arg:"" name:"file" help:"Results of load runs; the others are compared with the first. With --svg and --table also the one file that strand bench --json has written."`
 	Output string   `short:"o" help:"Write a page with figures, charts and all data to this file." placeholder:"FILE.html"`
 	SVG    string   `name:"svg" help:"Write a small chart of ratios, for a document, to this file." placeholder:"FILE.svg"`
+	Table  string   `help:"Write the table of a file of strand bench --json into this document, between two lines that it has for it." placeholder:"FILE.md"`
 	Base   string   `default:"net" help:"Server that the ratios of --svg are to: net by default; if none is called so, the first." placeholder:"NAME"`
 	Title  string   `help:"Title; by default what the runs have in common." placeholder:"TEXT"`
 }
@@ -32,13 +33,24 @@ func (c *reportCommand) Run() error {
 			return usageError{err}
 		}
 		if c.Output != "" {
-			return usageError{fmt.Errorf("output: %s is a comparison, which makes no page: give --svg", c.Files[0])}
+			return usageError{fmt.Errorf("output: %s is a comparison, which makes no page: give --svg or --table", c.Files[0])}
+		}
+		if c.Table != "" {
+			if err := c.insertTable(comparison); err != nil {
+				return usageError{fmt.Errorf("table: %w", err)}
+			}
+		}
+		if c.SVG == "" {
+			return nil
 		}
 		bars, err := comparison.Bars(c.title("Engines compared with " + comparison.Base))
 		if err != nil {
 			return err
 		}
 		return writeFile(c.SVG, func(w io.Writer) error { return loadreport.SVG(w, bars) })
+	}
+	if c.Table != "" {
+		return usageError{fmt.Errorf("table: %s is not what strand bench --json has written", c.Files[0])}
 	}
 	var runs []*result.Run
 	for _, path := range c.Files {
@@ -74,10 +86,10 @@ func (c *reportCommand) Run() error {
 }
 
 func (c *reportCommand) validate() error {
-	if c.Output == "" && c.SVG == "" {
-		return errors.New("there is nothing to write: give --output or --svg")
+	if c.Output == "" && c.SVG == "" && c.Table == "" {
+		return errors.New("there is nothing to write: give --output, --svg or --table")
 	}
-	for _, out := range []struct{ option, path string }{{"output", c.Output}, {"svg", c.SVG}} {
+	for _, out := range []struct{ option, path string }{{"output", c.Output}, {"svg", c.SVG}, {"table", c.Table}} {
 		if out.path == "" {
 			continue
 		}
@@ -90,6 +102,21 @@ func (c *reportCommand) validate() error {
 		}
 	}
 	return nil
+}
+
+// insertTable writes the document anew, with the table of what was compared.
+func (c *reportCommand) insertTable(comparison *bench.Report) error {
+	document, err := os.ReadFile(c.Table)
+	if err != nil {
+		return err
+	}
+	if document, err = comparison.InsertTable(document); err != nil {
+		return fmt.Errorf("%s: %w", c.Table, err)
+	}
+	return writeFile(c.Table, func(w io.Writer) error {
+		_, err := w.Write(document)
+		return err
+	})
 }
 
 func (c *reportCommand) title(otherwise string) string {

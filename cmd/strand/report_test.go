@@ -55,7 +55,18 @@ func TestReportOfAComparison(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(text), "Engines compared with net")
 	require.Contains(t, string(text), "echo, 1 connection, 64 B, loop: Messages a second 2.50")
-	requireUsage(t, run(t, exec.Command(strand, "report", comparison, "-o", filepath.Join(dir, "x.html"))), "report: output: ", "is a comparison, which makes no page: give --svg")
+
+	document := filepath.Join(dir, "document.md")
+	requireUsage(t, run(t, exec.Command(strand, "report", comparison, "--table", document)), "report: table: ", "no such file")
+	require.NoError(t, os.WriteFile(document, []byte("nothing\n"), 0o644))
+	requireUsage(t, run(t, exec.Command(strand, "report", comparison, "--table", document)), "report: table: ", document, "no place for a table")
+	require.NoError(t, os.WriteFile(document, []byte("before\n<!-- table of strand bench -->\n<!-- end of the table -->\nafter\n"), 0o644))
+	require.Equal(t, outcome{}, run(t, exec.Command(strand, "report", comparison, "--table", document)))
+	text, err = os.ReadFile(document)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "before\n<!-- table of strand bench -->\n```\n2 rounds of ")
+	require.Contains(t, string(text), "```\n<!-- end of the table -->\nafter\n")
+	requireUsage(t, run(t, exec.Command(strand, "report", comparison, "-o", filepath.Join(dir, "x.html"))), "report: output: ", "is a comparison, which makes no page: give --svg or --table")
 }
 
 func TestReportThatCannotBe(t *testing.T) {
@@ -67,9 +78,10 @@ func TestReportThatCannotBe(t *testing.T) {
 		args  []string
 		words []string
 	}{
-		{[]string{good}, []string{"report: there is nothing to write: give --output or --svg"}},
+		{[]string{good}, []string{"report: there is nothing to write: give --output, --svg or --table"}},
 		{[]string{"-o", page}, []string{"<file>"}},
 		{[]string{good, "-o", good}, []string{"report: output: ", "looks like a result"}},
+		{[]string{good, "--table", page}, []string{"report: table: ", good, "is not what strand bench --json has written"}},
 		{[]string{good, "-o", dir}, []string{"report: output: ", "is a directory"}},
 		{[]string{good, "--svg", filepath.Join(dir, "no", "where.svg")}, []string{"report: svg: ", "no such file"}},
 		{[]string{filepath.Join(dir, "none.json"), "-o", page}, []string{"report: ", "none.json", "no such file"}},

@@ -50,7 +50,7 @@ func (c *searchCommand) Run() error {
 		Report: func(t search.Try) { fmt.Fprintf(os.Stderr, "%s at %.0f/s: %s\n", t.Phase, t.Rate, describeTry(t)) },
 	})
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return errInterrupted
 	}
 	if answer == nil || err != nil && !errors.Is(err, search.ErrGenerator) && !errors.Is(err, search.ErrUnsteady) {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -27,6 +28,9 @@ func (c *serveCommand) serve(u *upgrade.Upgrader, srv server.Server, told asides
 	if err := u.Ready(); err != nil {
 		return errors.Join(err, srv.Close())
 	}
+	// What starting has left over is room for connections. It would also decide into whose traffic the first collection falls, which
+	// touches memory and code that then look as if connections needed them.
+	runtime.GC()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve() }()
 	if told.metrics != nil {

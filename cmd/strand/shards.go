@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,7 +56,6 @@ func (c *loadCommand) shardOptions(o *load.Options) error {
 	case c.Shards > 1 && one:
 		return errors.New("shards: this is one shard of several")
 	case c.Pipe:
-		o.Begin = beginPiped
 		return nil
 	case one && c.Shard.Of > 1 && (c.RunID == "" || c.StartAt.IsZero()):
 		return errors.New("shard: it needs --run-id and --start-at, which all shards have in common")
@@ -68,28 +68,48 @@ func (c *loadCommand) shardOptions(o *load.Options) error {
 	return nil
 }
 
-// What a shard and whoever has started it say to each other: that its connections are made; then, when traffic begins, in ns since 1970.
-const shardReady = "ready"
+// What a shard and whoever has started it say to each other: that its connections are made; then, when traffic begins, in ns since 1970; that a
+// window, or the drain, begins; and perhaps when traffic is to end before its time.
+const (
+	shardReady = "ready"
+	shardPhase = "phase"
+)
 
-// untilStart is how soon traffic begins when the last shard has its connections.
-const untilStart = 300 * time.Millisecond
+// untilTold is how long it takes until all shards know something, with room: when traffic begins, and when it is to end.
+const untilTold = 300 * time.Millisecond
 
-func beginPiped(ctx context.Context) (time.Time, error) {
-	fmt.Println(shardReady)
-	told := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-		told <- line
-	}()
-	select {
-	case line := <-told:
-		ns, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
-		if err != nil {
-			return time.Time{}, errors.New("start-at: the process that has started this shard has ended")
+// obeyParent has the run with o begin and end when the process that has started this one says so, and with that process.
+func obeyParent(o *load.Options, ends *ends) {
+	begin := make(chan time.Time, 1)
+	go func() { // until that process ends, or this one
+		defer ends.cancel()
+		lines := bufio.NewScanner(os.Stdin)
+		for _, told := range []chan<- time.Time{begin, ends.stop} {
+			if !lines.Scan() {
+				return
+			}
+			ns, err := strconv.ParseInt(lines.Text(), 10, 64)
+			if err != nil {
+				return
+			}
+			told <- time.Unix(0, ns)
 		}
-		return time.Unix(0, ns), nil
-	case <-ctx.Done():
-		return time.Time{}, context.Cause(ctx)
+		lines.Scan()
+	}()
+	o.Begin = func(ctx context.Context) (time.Time, error) {
+		fmt.Println(shardReady)
+		select {
+		case at := <-begin:
+			return at, nil
+		case <-ctx.Done():
+			return time.Time{}, context.Cause(ctx)
+		}
+	}
+	o.OnPhase = func(p load.Phase) error {
+		if p.Name == load.PhaseWindow || p.Name == load.PhaseDrain {
+			fmt.Println(shardPhase, p.Name, p.Window)
+		}
+		return nil
 	}
 }
 
@@ -103,15 +123,21 @@ type shardProcess struct {
 	hlog   string // "" for none
 }
 
-// runShards runs all shards in processes of their own, and puts their results together.
-func (c *loadCommand) runShards(ctx context.Context, conditions []*result.Condition) error {
+// runShards runs all shards in processes of their own, and puts their results together. It watches the server for all of them.
+func (c *loadCommand) runShards(ends *ends, o *load.Options, conditions []*result.Condition) error {
+	server, err := c.watching.start(ends, o)
+	if err != nil {
+		return err
+	}
+	defer server.stop(true)
 	dir, err := os.MkdirTemp("", "strand-load")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ends)
 	defer cancel()
+	server.lookAt(load.Phase{Name: load.PhaseConnect})
 	shards, err := c.startShards(ctx, dir)
 	defer func() {
 		cancel()
@@ -122,16 +148,39 @@ func (c *loadCommand) runShards(ctx context.Context, conditions []*result.Condit
 	if err != nil {
 		return err
 	}
+	begun := make(chan struct{})
+	go func() {
+		select {
+		case at := <-ends.stop:
+			select {
+			case <-begun:
+				fmt.Fprintln(os.Stderr, waitingForRest)
+				tell(shards, at.Add(untilTold))
+			default:
+				cancel()
+			}
+		case <-ctx.Done():
+		}
+	}()
 	fmt.Fprintf(os.Stderr, "%d shards connect\n", len(shards))
-	if err := begin(shards); err != nil {
+	err = begin(shards, server)
+	if err == nil {
+		close(begun)
+		fmt.Fprintf(os.Stderr, "%d shards run\n", len(shards))
+		err = end(shards, server)
+	}
+	if ctx.Err() != nil || ends.asked.Load() && errors.Is(err, errInterrupted) {
+		return errInterrupted
+	}
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "%d shards run\n", len(shards))
-	if err := end(shards); err != nil {
-		return err
-	}
-	return c.mergeShards(shards, conditions)
+	server.stop(false)
+	return c.mergeShards(shards, server, conditions)
 }
+
+// newRunID is a random one.
+func newRunID() string { return fmt.Sprintf("%016x", rand.Uint64()) }
 
 func (c *loadCommand) startShards(ctx context.Context, dir string) (shards []*shardProcess, err error) {
 	self, err := os.Executable()
@@ -140,7 +189,7 @@ func (c *loadCommand) startShards(ctx context.Context, dir string) (shards []*sh
 	}
 	id := c.RunID
 	if id == "" {
-		id = fmt.Sprintf("%016x", rand.Uint64())
+		id = newRunID()
 	}
 	for i := range c.Shards {
 		s := &shardProcess{json: filepath.Join(dir, fmt.Sprintf("%d.json", i+1))}
@@ -172,7 +221,7 @@ func withoutShards(args []string) (kept []string) {
 	for i := 0; i < len(args); i++ {
 		name, _, hasValue := strings.Cut(args[i], "=")
 		switch name {
-		case "--shards", "--json", "--hlog", "--run-id", "--slo":
+		case "--shards", "--json", "--hlog", "--run-id", "--slo", "--server-pid", "--server-control", "--profile":
 			if !hasValue {
 				i++
 			}
@@ -184,35 +233,52 @@ func withoutShards(args []string) (kept []string) {
 }
 
 // begin waits until all shards are connected, and tells them when traffic begins.
-func begin(shards []*shardProcess) error {
+func begin(shards []*shardProcess, server *watched) error {
 	for i, s := range shards {
 		line, err := s.stdout.ReadString('\n')
 		if err != nil || strings.TrimSpace(line) != shardReady {
 			return s.failed(i)
 		}
 	}
-	at := strconv.FormatInt(time.Now().Add(untilStart).UnixNano(), 10) + "\n"
-	for i, s := range shards {
-		if _, err := io.WriteString(s.stdin, at); err != nil {
-			return s.failed(i)
-		}
-	}
+	server.lookAt(load.Phase{Name: load.PhaseIdle})
+	tell(shards, time.Now().Add(untilTold))
 	return nil
 }
 
-// end waits until all shards have ended. One that fails spoils the run.
-func end(shards []*shardProcess) error {
+// tell tells all shards a time. One that has ended does not hear it, which end sees.
+func tell(shards []*shardProcess, at time.Time) {
+	line := strconv.FormatInt(at.UnixNano(), 10) + "\n"
+	for _, s := range shards {
+		_, _ = io.WriteString(s.stdin, line)
+	}
+}
+
+// end waits until all shards have ended. One that fails spoils the run. The server is looked at when the first shard says that a phase begins: all
+// have the same phases at the same time.
+func end(shards []*shardProcess, server *watched) error {
 	errs := make([]error, len(shards))
 	var all sync.WaitGroup
 	for i, s := range shards {
 		all.Go(func() {
-			_, _ = io.Copy(io.Discard, s.stdout)
+			for {
+				line, err := s.stdout.ReadString('\n')
+				if err != nil {
+					break
+				}
+				var p load.Phase
+				if n, _ := fmt.Sscanf(line, shardPhase+" %s %d", &p.Name, &p.Window); n == 2 && i == 0 {
+					server.lookAt(p)
+				}
+			}
 			if s.cmd.Wait() != nil {
 				errs[i] = s.failed(i)
 			}
 		})
 	}
 	all.Wait()
+	if failed := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return errors.Is(err, errInterrupted) }); errors.Join(failed...) != nil {
+		return errors.Join(failed...)
+	}
 	return errors.Join(errs...)
 }
 
@@ -224,10 +290,14 @@ func (s *shardProcess) failed(i int) error {
 	if said == "" {
 		said = s.cmd.ProcessState.String()
 	}
-	return fmt.Errorf("shard %d: %s", i+1, strings.TrimPrefix(said, "strand: load: "))
+	said = strings.TrimPrefix(said, "strand: load: ")
+	if said == errInterrupted.Error() {
+		return fmt.Errorf("shard %d: %w", i+1, errInterrupted)
+	}
+	return fmt.Errorf("shard %d: %s", i+1, said)
 }
 
-func (c *loadCommand) mergeShards(shards []*shardProcess, conditions []*result.Condition) error {
+func (c *loadCommand) mergeShards(shards []*shardProcess, server *watched, conditions []*result.Condition) error {
 	var results, logs []string
 	for _, s := range shards {
 		results = append(results, s.json)
@@ -237,9 +307,10 @@ func (c *loadCommand) mergeShards(shards []*shardProcess, conditions []*result.C
 	if err != nil {
 		return err
 	}
+	server.fill(merged)
 	merged.Judge(conditions)
 	if err := writeMerged(merged, logs, c.HLog, c.JSON); err != nil {
 		return err
 	}
-	return outcome(merged)
+	return errors.Join(outcome(merged), server.writeProfile())
 }

@@ -59,9 +59,6 @@ func (t *traffic) begin() (ctx context.Context, stop context.CancelFunc, err err
 	return ctx, stop, nil
 }
 
-// marks are the phases of a run at which the server is looked at.
-var marks = map[string]watch.Mark{load.PhaseConnect: watch.Before, load.PhaseIdle: watch.Idle, load.PhaseDrain: watch.End}
-
 // measure is one run, in which the server is watched if its process is known. An answer that is not what was sent is an error.
 func measure(ctx context.Context, o load.Options, pid int) (*result.Run, error) {
 	var watcher *watch.Watcher
@@ -71,17 +68,7 @@ func measure(ctx context.Context, o load.Options, pid int) (*result.Run, error) 
 			return nil, err
 		}
 		o.OnPhase = func(p load.Phase) error {
-			mark, marked := marks[p.Name]
-			switch {
-			case marked:
-			case p.Name != load.PhaseWindow:
-				return nil
-			case p.Window == 0:
-				mark = watch.Begin
-			default:
-				mark = watch.Boundary
-			}
-			watcher.Mark(mark)
+			lookAt(watcher, p)
 			return nil
 		}
 	}

@@ -20,6 +20,8 @@ func verdict(r *result.Run) error {
 	switch code := r.ExitCode(); code {
 	case result.ExitOK:
 		return nil
+	case result.ExitError:
+		return verdictError{code, "the run was interrupted"}
 	case result.ExitInvalid:
 		return verdictError{code, "the figures must not be believed: " + strings.Join(r.Invalid, "; ")}
 	default:

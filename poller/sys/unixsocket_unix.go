@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -65,9 +66,31 @@ func removeStale(path string) error {
 	if after, err := os.Lstat(path); err != nil {
 		return err
 	} else if !os.SameFile(before, after) {
-		return errors.New("somebody else has just replaced it")
+		return errReplaced
 	}
-	return os.Remove(path)
+	return removeOnly(before, path)
+}
+
+var errReplaced = errors.New("somebody else has just replaced it")
+
+// removeOnly removes a file from path if it is still there. What else is there after the last look must not go: it is moved aside, looked at, and
+// moved back unless there is something again.
+func removeOnly(file os.FileInfo, path string) error {
+	aside := fmt.Sprintf("%s.%016x", path, rand.Uint64())
+	if err := os.Rename(path, aside); err != nil {
+		return err
+	}
+	moved, err := os.Lstat(aside)
+	if err == nil && os.SameFile(file, moved) {
+		return os.Remove(aside)
+	}
+	if err := os.Link(aside, path); err != nil { // rename(2) would replace what is there
+		return fmt.Errorf("somebody else has just replaced it, and that is now %s: %w", aside, err)
+	}
+	if err := os.Remove(aside); err != nil {
+		return err
+	}
+	return errReplaced
 }
 
 // because adds to an error what is in the way.

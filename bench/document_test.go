@@ -1,0 +1,26 @@
+package bench
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestInsertTable(t *testing.T) {
+	var table bytes.Buffer
+	require.NoError(t, testReport().WriteTable(&table))
+	document := "# Title\n" + tableBegin + "old\n" + tableEnd + "the rest\n" + tableEnd
+	want := "# Title\n" + tableBegin + "```\n" + table.String() + "```\n" + tableEnd + "the rest\n" + tableEnd
+	got, err := testReport().InsertTable([]byte(document))
+	require.NoError(t, err)
+	require.Equal(t, want, string(got))
+	got, err = testReport().InsertTable(got)
+	require.NoError(t, err)
+	require.Equal(t, want, string(got), "the same again")
+
+	for _, document := range []string{"", tableBegin + "old\n", tableEnd + tableBegin} {
+		_, err := testReport().InsertTable([]byte(document))
+		require.Equal(t, errNoPlace, err)
+	}
+}
