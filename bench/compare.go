@@ -56,14 +56,6 @@ func (o *Options) run(ctx context.Context, engine string, scenario Scenario) (Me
 	if err != nil {
 		return Measurement{}, err
 	}
-	if scenario.Name == scenarioUDPEcho {
-		measurement, err := o.runUDP(ctx, child, scenario)
-		child.Stop()
-		if err != nil {
-			return Measurement{}, child.explain(err)
-		}
-		return measurement, nil
-	}
 	options := o.load(scenario)
 	options.Addr = child.Addr
 	var seen seen

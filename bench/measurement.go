@@ -47,16 +47,9 @@ func newMeasurement(s Scenario, run *result.Run, seen *seen) Measurement {
 		Drained:      run.Intervals[len(run.Intervals)-1].InFlight,
 		IdleKiB:      perConn(seen.idle - seen.before),
 		KiB:          perConn(seen.after - seen.before),
-		ConnectsPerS: rate(s.Conns, run.Connect.Seconds),
+		Lost:         run.Check.Lost,
+		ConnectsPerS: float64(s.Conns) / run.Connect.Seconds,
 	}
-}
-
-// rate is 0 for what took no time: peers of datagrams need no connections.
-func rate(n int, seconds float64) float64 {
-	if seconds == 0 {
-		return 0
-	}
-	return float64(n) / seconds
 }
 
 // metric is one column of the table and one summary.

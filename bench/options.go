@@ -112,13 +112,6 @@ func (o *Options) Validate() error {
 		case o.Duration <= 0:
 			return fmt.Errorf("duration: %v is not positive", o.Duration)
 		}
-		if s.Name == scenarioUDPEcho {
-			options := o.udpLoad(s)
-			if err := options.Validate(); err != nil {
-				return err
-			}
-			continue
-		}
 		options := o.load(s)
 		options.Addr = "127.0.0.1:1" // not known yet
 		if err := options.Validate(); err != nil {
@@ -163,8 +156,13 @@ const stall = 5 * time.Second
 // load is the run of one server in scenario s: a closed loop, in which each connection keeps its batches of messages in flight. All
 // faults end it. Server and client share the machine, so how busy the client is says nothing against it.
 func (o *Options) load(s Scenario) load.Options {
+	network := "tcp"
+	if s.Name == scenarioUDPEcho {
+		network = "udp"
+	}
 	framing := map[string]string{scenarioLine: load.FramingLine, scenarioLength: load.FramingLength}[s.Name]
 	return load.Options{
+		Network:  network,
 		Workload: s.workload(),
 		Conns:    s.Conns,
 		Depth:    s.Depth,

@@ -63,21 +63,27 @@ func resolve(ctx context.Context, network, address string) ([]net.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	var remotes []net.Addr
+	var numbers []int
 	for _, port := range ports {
 		number, err := net.DefaultResolver.LookupPort(ctx, network, port)
 		if err != nil {
 			return nil, err
 		}
-		remotes = append(remotes, &net.TCPAddr{Port: number})
+		numbers = append(numbers, number)
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, err
 	}
 	ip := ips[0].Unmap()
-	for _, remote := range remotes {
-		remote.(*net.TCPAddr).IP, remote.(*net.TCPAddr).Zone = ip.AsSlice(), ip.Zone()
+	var remotes []net.Addr
+	for _, number := range numbers {
+		addr := netip.AddrPortFrom(ip, uint16(number))
+		if network == "udp" {
+			remotes = append(remotes, net.UDPAddrFromAddrPort(addr))
+		} else {
+			remotes = append(remotes, net.TCPAddrFromAddrPort(addr))
+		}
 	}
 	return remotes, nil
 }
@@ -129,18 +135,17 @@ func sources(o *Options, remotes []net.Addr) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	remote, ok := remotes[0].(*net.TCPAddr)
-	if !ok {
+	remote := ipOf(remotes[0])
+	if !remote.IsValid() {
 		return nil, nil
 	}
-	is4 := remote.IP.To4() != nil
 	if len(all) > 0 {
-		if all[0].Is4() != is4 {
-			return nil, fmt.Errorf("%v cannot connect to %v", all[0], remote.IP)
+		if all[0].Is4() != remote.Is4() {
+			return nil, fmt.Errorf("%v cannot connect to %v", all[0], remote)
 		}
 		return all, nil
 	}
-	if need := (o.Conns/len(remotes) + portsOfSource - 1) / portsOfSource; need > 1 && is4 && remote.IP.IsLoopback() {
+	if need := (o.Conns/len(remotes) + portsOfSource - 1) / portsOfSource; need > 1 && remote.Is4() && remote.IsLoopback() {
 		ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		for range need {
 			all = append(all, ip)
@@ -148,6 +153,17 @@ func sources(o *Options, remotes []net.Addr) ([]netip.Addr, error) {
 		}
 	}
 	return all, nil
+}
+
+// ipOf is the IP address of a server, with its zone; the zero Addr if it has none.
+func ipOf(remote net.Addr) netip.Addr {
+	switch remote := remote.(type) {
+	case *net.TCPAddr:
+		return remote.AddrPort().Addr().Unmap()
+	case *net.UDPAddr:
+		return remote.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
 }
 
 // remoteOf and sourceOf say where connection c goes to and comes from. The source is the zero Addr if the kernel chooses it.

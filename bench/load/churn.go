@@ -29,7 +29,7 @@ func (w *worker) visit(c *conn, planned int64) error {
 		return w.failVisit(c, err)
 	}
 	c.fd, c.state, c.heard = fd, stateConnecting, now
-	return w.poller.Add(fd, poller.Token(c.id-w.conns[0].id), poller.Readable|poller.Writable)
+	return w.poller.Add(fd, w.tokenOf(c), poller.Readable|poller.Writable)
 }
 
 // arrived goes on with a visit that may have connected: it sends.

@@ -33,6 +33,7 @@ type conn struct {
 	suspect []byte // what has come since the first wrong byte, until it is enough to say what is wrong
 
 	more *moreState // of workloads other than echo; nil for that
+	peer *peer      // of UDP; nil for a stream
 }
 
 // role is what a connection is there for.
@@ -94,7 +95,12 @@ func (s *starts) pop() int64 {
 }
 
 // operations is how many are in flight.
-func (c *conn) operations(batch int) int { return (int(c.tail-c.head) + batch - 1) / batch }
+func (c *conn) operations(batch int) int {
+	if c.peer != nil {
+		return c.peer.operations
+	}
+	return (int(c.tail-c.head) + batch - 1) / batch
+}
 
 var errClosedByServer = errors.New("the server closed it")
 
@@ -104,9 +110,14 @@ func (w *worker) begin(c *conn, planned, now int64) {
 	if c.head == c.tail {
 		c.heard = now
 	}
+	if c.peer != nil {
+		w.makeRoom(c)
+		w.await(c, now)
+	}
 	for i := range w.opts.Batch {
 		m := c.slot(c.tail)
 		m.planned, m.begun, m.kind = planned, now, kind
+		m.nth, m.left, m.fate, m.worst = uint32(i), w.opts.Batch, fatePending, fatePending
 		m.size = w.size
 		if w.size == 0 {
 			m.size = w.opts.Size.pick(w.random)
@@ -137,7 +148,7 @@ func (w *worker) arrive(c *conn, planned int64) error {
 		w.seg.failed(kindNoConnection, 1)
 		return nil
 	}
-	if c.waiting.len() > 0 || c.operations(w.opts.Batch) >= w.opts.Depth {
+	if c.waiting.len() > 0 || w.full(c) {
 		c.waiting.push(planned)
 		w.queued++
 		return nil
@@ -181,6 +192,9 @@ func (w *worker) dispatch(c *conn, ready poller.Readiness) error {
 		return w.admitted(c)
 	case c.state != stateOpen:
 		return nil
+	}
+	if c.peer != nil {
+		return w.dispatchDatagrams(c, ready)
 	}
 	c.ended = c.ended || ready&(poller.ReadClosed|poller.Closed) != 0
 	if c.tls != nil {
@@ -226,6 +240,9 @@ const pushes = 16
 
 // push sends of what is to be sent as much as the socket takes. A Writable event continues it.
 func (w *worker) push(c *conn) error {
+	if c.peer != nil {
+		return w.pushDatagrams(c)
+	}
 	for turn := 0; c.sent != c.tail; turn++ {
 		if turn == pushes {
 			w.putOff(c)

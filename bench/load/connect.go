@@ -45,6 +45,9 @@ func (w *worker) makeConns() error {
 			break
 		}
 		due := w.checked + int64(checkPeriod)
+		if w.datagrams != nil && w.datagrams.more {
+			due = w.now
+		}
 		if p.started < len(w.conns) && p.started-p.done < p.most {
 			due = min(due, p.next)
 		}
@@ -53,8 +56,7 @@ func (w *worker) makeConns() error {
 			return err
 		}
 		for _, event := range w.events[:n] {
-			if event.Token == alarmToken {
-				w.alarmAt = 0
+			if w.ofNoConn(event.Token) {
 				continue
 			}
 			c := &w.conns[event.Token]
@@ -71,6 +73,9 @@ func (w *worker) makeConns() error {
 				return err
 			}
 		}
+		if err := w.pullMore(); err != nil {
+			return err
+		}
 		if w.now-w.checked >= int64(checkPeriod) {
 			w.checked = w.now
 			if err := w.lookAtHandshakes(); err != nil {
@@ -85,7 +90,10 @@ func (w *worker) makeConns() error {
 func (w *worker) dial(c *conn) error {
 	p := &w.connecting
 	began := w.kernel.Nanotime()
-	fd, err := w.connect(w.remoteOf(c), w.sourceOf(c))
+	fd, err := -1, error(nil)
+	if c.peer == nil || !c.peer.source.IsValid() {
+		fd, err = w.connect(w.remoteOf(c), w.sourceOf(c))
+	}
 	if errors.Is(err, syscall.EAGAIN) {
 		p.next = w.now + int64(again)
 		return nil
@@ -96,7 +104,10 @@ func (w *worker) dial(c *conn) error {
 		return w.unconnected(c, err)
 	}
 	c.fd, c.state, c.heard = fd, stateConnecting, began
-	return w.poller.Add(fd, poller.Token(c.id-w.conns[0].id), poller.Readable|poller.Writable)
+	if c.peer != nil {
+		return w.beginPeer(c)
+	}
+	return w.poller.Add(fd, w.tokenOf(c), poller.Readable|poller.Writable)
 }
 
 // connected takes the outcome of an attempt.
@@ -170,10 +181,17 @@ func (w *worker) lookAtHandshakes() error {
 	}
 	p := &w.connecting
 	for i := range w.conns[:p.started] {
-		if c := &w.conns[i]; (c.state == stateConnecting || c.state == stateSecuring || c.state == stateHello) && w.now-c.heard > p.wait {
-			if err := w.unconnected(c, fmt.Errorf("connect: no answer for %v", time.Duration(p.wait))); err != nil {
-				return err
-			}
+		c := &w.conns[i]
+		var err error
+		switch {
+		case c.state != stateConnecting && c.state != stateSecuring && c.state != stateHello:
+		case w.now-c.heard > p.wait:
+			err = w.unconnected(c, fmt.Errorf("connect: no answer for %v", time.Duration(p.wait)))
+		case c.peer != nil:
+			err = w.askOnceMore(c)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -117,15 +117,19 @@ func (w *worker) accuse(c *conn) error {
 	check.Corrupt++
 	want := make([]byte, m.size)
 	w.payload.fill(want, m, 0)
+	return w.fail(c, kindContent, wrongByte(due, want, c.suspect))
+}
+
+// wrongByte tells of the first one that is wrong in the answer to message number.
+func wrongByte(number uint32, want, got []byte) error {
 	at := 0
-	for at < min(len(want), len(c.suspect)) && want[at] == c.suspect[at] {
+	for at < min(len(want), len(got)) && want[at] == got[at] {
 		at++
 	}
-	if at == len(c.suspect) || at == len(want) { // it cannot be: something was wrong
-		return w.fail(c, kindContent, errors.New("a wrong byte came back"))
+	if at == len(got) || at == len(want) { // it cannot be: something was wrong
+		return errors.New("a wrong byte came back")
 	}
-	return w.fail(c, kindContent, fmt.Errorf("message %d, byte %d of %d: a wrong byte came back: 0x%02x, not 0x%02x",
-		due+1, at+1, m.size, c.suspect[at], want[at]))
+	return fmt.Errorf("message %d, byte %d of %d: a wrong byte came back: 0x%02x, not 0x%02x", number+1, at+1, len(want), got[at], want[at])
 }
 
 // follows reports whether message seq is in data.

@@ -58,11 +58,7 @@ func (sum *segment) add(s *segment) {
 	sum.elapsed = max(sum.elapsed, s.elapsed)
 	sum.conns += s.conns
 	sum.inFlight += s.inFlight
-	sum.check.Checked += s.check.Checked
-	sum.check.Lost += s.check.Lost
-	sum.check.Reordered += s.check.Reordered
-	sum.check.Duplicated += s.check.Duplicated
-	sum.check.Corrupt += s.check.Corrupt
+	sum.check.Add(&s.check)
 	sum.errors = addErrors(sum.errors, s.errors)
 	sum.faults = appendFaults(sum.faults, s.faults)
 }
@@ -110,12 +106,7 @@ func (r *run) second(index int, sum *segment) {
 	// What is wrong counts whenever it is seen.
 	r.result.Errors = addErrors(r.result.Errors, sum.errors)
 	r.result.Faults = appendFaults(r.result.Faults, sum.faults)
-	check := &r.result.Check
-	check.Checked += sum.check.Checked
-	check.Lost += sum.check.Lost
-	check.Reordered += sum.check.Reordered
-	check.Duplicated += sum.check.Duplicated
-	check.Corrupt += sum.check.Corrupt
+	r.result.Check.Add(&sum.check)
 	begin, end := r.spans[len(r.spans)-1], int64(0)
 	if index < len(r.timeline) {
 		begin, end = r.timeline[index].begin, r.timeline[index].end
@@ -222,6 +213,9 @@ func (s *segment) byName(kinds []kind) map[string]*result.Operation {
 func (r *run) finish() (*result.Run, error) {
 	run := r.result
 	run.Operations = r.total.byName(r.kinds)
+	if c := &run.Check; c.Datagrams && c.Checked == 0 && len(run.Faults) == 0 {
+		return nil, fmt.Errorf("nothing came back from %v: %d datagrams were lost", r.remotes[0], c.Lost)
+	}
 	if r.total.kinds[0].response.TotalCount() == 0 {
 		if len(run.Faults) > 0 {
 			return nil, fmt.Errorf("nothing came back within the windows; the first fault: %s", run.Faults[0])

@@ -1,4 +1,4 @@
-// Package load puts a TCP service under load and measures what its clients see: it checks every byte that comes back, counts latency from
+// Package load puts a service of TCP, UDP or a unix socket under load and measures what its clients see: it checks every byte that comes back, counts latency from
 // when an operation was planned, and says so when the figures are limited by itself. It knows the service by its address only.
 package load
 
@@ -159,14 +159,23 @@ func (r *run) prepare() error {
 		}
 		w.random = rand.New(rand.NewPCG(o.Seed, uint64(o.Shard.Index-1)<<32|uint64(i)))
 		w.conns = make([]conn, n)
-		ring := 1
-		for ring < o.Depth*o.Batch {
+		ring, most := 1, o.Depth*o.Batch
+		if w.datagrams != nil {
+			most = o.Batch // it grows
+		}
+		for ring < most {
 			ring *= 2
 		}
 		rings := make([]message, n*ring)
 		for j := range w.conns {
 			c := &w.conns[j]
 			*c = conn{fd: -1, id: uint32(first + j), ring: rings[j*ring : (j+1)*ring : (j+1)*ring]}
+			if w.datagrams != nil {
+				c.peer = new(peer)
+				if err := w.share(c, j); err != nil {
+					return err
+				}
+			}
 			switch {
 			case j >= active+idle:
 				c.role = roleSlow
@@ -449,7 +458,12 @@ func (o Options) CheckDescriptors() error {
 	r := run{opts: o.withDefaults()}
 	r.part()
 	o = r.local
-	need := uint64(o.Conns + 4*o.Threads + spareDescriptors)
+	sockets := o.Conns
+	if o.shares() {
+		_, ports, _ := splitPorts(o.Addr) // they were looked at
+		sockets = min(o.Conns, o.Threads*(len(ports)+1))
+	}
+	need := uint64(sockets + 4*o.Threads + spareDescriptors)
 	if limit, limited := descriptorLimit(); limited && need > limit {
 		return fmt.Errorf("conns: %d connections need %d file descriptors, but only %d are allowed (raise it: ulimit -n %d)", o.Conns, need, limit, need)
 	}
@@ -473,6 +487,9 @@ func (o *Options) name() string {
 	}
 	if o.TLS != nil {
 		what += " over TLS"
+	}
+	if o.Network == "udp" {
+		what += " over UDP"
 	}
 	text := fmt.Sprintf("%s, %d %s, %v B", what, o.Conns, conns, o.Size)
 	if o.Batch > 1 {
@@ -508,6 +525,7 @@ func (r *run) newResult(connect time.Duration) *result.Run {
 		Tags:          o.Tags,
 		Target:        r.target(0, o.measured()),
 		Connect:       result.Connect{Wanted: r.local.Conns, Seconds: connect.Seconds(), Latency: result.NewHistogram()},
+		Check:         result.Check{Datagrams: o.Network == "udp"},
 		Generator:     result.Generator{Threads: o.Threads},
 	}
 	if run.ID == "" {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/strand-net/strand/bench/result"
+	"github.com/strand-net/strand/poller/sys"
 )
 
 // Workloads: what the connections do.
@@ -48,7 +49,7 @@ const (
 // Options describe one run. Only Addr must be set. Sizes are in bytes.
 type Options struct {
 	Addr     string // of the server: HOST:PORT, or the path of a unix socket; several ports, as in HOST:7000-7003,7010, are taken in turn
-	Network  string // "tcp" or "unix"; empty means tcp
+	Network  string // "tcp", "unix" or "udp"; empty means tcp
 	Conns    int    // connections; 0 means 1
 	Threads  int    // event loops that drive them, each on a thread of its own; 0 means 1
 	Workload string // one of the Workload constants; empty means echo
@@ -63,9 +64,13 @@ type Options struct {
 	Framing string // one of the Framing constants; empty means raw
 	Size    Sizes  // of messages, their framing included; the zero value means 64
 	Batch   int    // messages of an operation, which are sent together; 0 means 1
-	// Depth is how many operations a connection has in flight at most; 0 means 1, or 64 with PaceMax. In an open loop one that would be
-	// more waits, and its time counts from when it was planned.
+	// Depth is how many operations a connection has in flight at most; 0 means 1, or 64 with PaceMax, and in an open loop over UDP, where nobody waits for
+	// what may be lost. In an open loop one that would be more waits, and its time counts from when it was planned.
 	Depth int
+
+	// LostAfter is how long a datagram may go without an answer over UDP; 0 means 200 ms. Then it is lost: its operation has taken so long at least, and another one
+	// may begin in its place. An answer that comes later is counted as late, and otherwise ignored.
+	LostAfter time.Duration `json:",omitempty"`
 
 	Active    int           // connections that are at work; 0 means all, but for Slow ones. The others are idle.
 	Heartbeat time.Duration // idle connections have a message echoed at this distance; 0 means never
@@ -97,7 +102,7 @@ type Options struct {
 	Drain       time.Duration // how long to wait at the end for what is in flight; 0 means 5 s
 
 	// Stall is how long a connection that waits for an answer may hear nothing before it is given up; 0 means that it may wait
-	// until the drain is over. While connections are being made it is always limited: to Stall, or 5 s.
+	// until the drain is over. While connections are being made it is always limited: to Stall, or 5 s. Over UDP it is limited only then.
 	Stall time.Duration
 	// FailFast ends the run with an error at the first fault of any connection. Otherwise faults are counted, and their connections given up.
 	FailFast bool
@@ -161,6 +166,7 @@ const (
 	defaultWindow      = 10 * time.Second
 	defaultDrain       = 5 * time.Second
 	defaultLate        = 2 * time.Millisecond
+	defaultLostAfter   = 200 * time.Millisecond
 	defaultAchieved    = 0.99
 	defaultBusy        = 0.95
 
@@ -184,12 +190,16 @@ func (o Options) withDefaults() Options {
 	}
 	orDefault(&o.Active, o.Conns-o.Slow)
 	o.Size = o.Size.atLeast(leastSize(o.Framing))
+	if o.Network == "udp" {
+		o.Size = o.Size.atLeast(stampSize).atMost(sys.MaxDatagram)
+		orDefault(&o.LostAfter, defaultLostAfter)
+	}
 	orDefault(&o.Batch, 1)
 	if o.Rate != 0 || len(o.Stages) > 0 {
 		orDefault(&o.Pace, PaceConstant)
 	}
 	orDefault(&o.Pace, PaceClosed)
-	if o.Pace == PaceMax {
+	if o.Pace == PaceMax || o.Network == "udp" && o.open() {
 		orDefault(&o.Depth, defaultDepthMax)
 	}
 	orDefault(&o.Depth, 1)
@@ -223,7 +233,7 @@ func (o Options) Validate() error {
 		return err
 	}
 	o = o.withDefaults()
-	for _, check := range []func() error{o.validateWhat, o.validateMessages, o.validatePace, o.validateTimes} {
+	for _, check := range []func() error{o.validateWhat, o.validateDatagrams, o.validateMessages, o.validatePace, o.validateTimes} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -235,8 +245,8 @@ func (o *Options) validateWhat() error {
 	switch {
 	case o.Addr == "":
 		return errors.New("addr: none")
-	case o.Network != "tcp" && o.Network != "unix":
-		return fmt.Errorf("network: unknown network %q (there are: tcp, unix)", o.Network)
+	case o.Network != "tcp" && o.Network != "unix" && o.Network != "udp":
+		return fmt.Errorf("network: unknown network %q (there are: tcp, unix, udp)", o.Network)
 	case o.Conns < 1:
 		return fmt.Errorf("conns: %d is less than 1", o.Conns)
 	case o.Threads < 1 || o.Threads > maxThreads:
@@ -248,7 +258,7 @@ func (o *Options) validateWhat() error {
 	case o.Shard.Of > 1 && o.Workload == WorkloadBroadcast:
 		return errors.New("shard: workload broadcast must know all of its senders")
 	}
-	if o.Network == "tcp" {
+	if o.Network != "unix" {
 		if _, _, err := splitPorts(o.Addr); err != nil {
 			return fmt.Errorf("addr: %w", err)
 		}
@@ -292,6 +302,33 @@ func (o *Options) validateWhat() error {
 		return err
 	}
 	return o.validateRoles()
+}
+
+// validateDatagrams checks what is otherwise over UDP.
+func (o *Options) validateDatagrams() error {
+	if o.Network != "udp" {
+		if o.LostAfter != 0 {
+			return fmt.Errorf("lost-after: over %s nothing is lost", o.Network)
+		}
+		return nil
+	}
+	switch {
+	case o.Workload != WorkloadEcho:
+		return fmt.Errorf("workload: %s is none of UDP, only echo is", o.Workload)
+	case o.Protocol != "":
+		return fmt.Errorf("protocol: %s is none of UDP", o.Protocol)
+	case o.TLS != nil:
+		return errors.New("tls: it is not spoken over UDP")
+	case o.Framing != FramingRaw:
+		return fmt.Errorf("framing: over UDP a message is a datagram, and needs no framing %s", o.Framing)
+	case o.Slow > 0:
+		return errors.New("slow: over UDP a server does not wait for readers")
+	case o.Size.smallest() < stampSize || o.Size.largest() > sys.MaxDatagram:
+		return fmt.Errorf("size: a datagram has %d bytes at least, for its stamp, and %d at most, not %v", stampSize, sys.MaxDatagram, o.Size)
+	case o.LostAfter < time.Millisecond || o.LostAfter > time.Hour:
+		return fmt.Errorf("lost-after: %v is not between 1 ms and an hour", o.LostAfter)
+	}
+	return nil
 }
 
 // validateRoles checks what only some connections do.

@@ -38,6 +38,11 @@ type message struct {
 	kind           uint8  // of its operation
 	newline        bool
 	last           bool // of its operation
+
+	// Of a datagram.
+	nth         uint32 // of its operation
+	left        int    // of the first: how many of the operation have no fate yet
+	fate, worst fate   // and the worst of them
 }
 
 // The body is a piece of a pattern that all connections share. Its period is prime, so that whoever mixes up places in it is found out.

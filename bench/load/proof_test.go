@@ -110,12 +110,17 @@ func knownDelays(t *testing.T, rate float64) (worst float64) {
 
 func TestNoAllocationPerOperation(t *testing.T) {
 	for name, change := range map[string]func(*load.Options){
-		"closed": func(o *load.Options) {},
-		"open":   func(o *load.Options) { o.Rate, o.Pace = 5000, load.PacePoisson },
-		"sizes":  func(o *load.Options) { o.Size = sizes(t, "20:9,500-3000:1") },
+		"closed":    func(o *load.Options) {},
+		"open":      func(o *load.Options) { o.Rate, o.Pace = 5000, load.PacePoisson },
+		"sizes":     func(o *load.Options) { o.Size = sizes(t, "20:9,500-3000:1") },
+		"datagrams": func(o *load.Options) { o.Network, o.Depth = "udp", 4 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			child := startChild(t, server.ProtoEcho)
+			proto := server.ProtoEcho
+			if name == "datagrams" {
+				proto = server.ProtoUDPEcho
+			}
+			child := startChild(t, proto)
 			o := quick(&net.TCPAddr{})
 			o.Addr, o.Conns, o.Window = child.Addr, 20, 700*time.Millisecond
 			o.Warmup = 200 * time.Millisecond

@@ -299,6 +299,9 @@ func (w *worker) greet(c *conn) (waits bool, err error) {
 
 // hear takes what comes in answer to hello.
 func (w *worker) hear(c *conn) error {
+	if c.peer != nil {
+		return w.hearDatagram(c)
+	}
 	n, errno := w.recv(c, w.in)
 	switch {
 	case errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR:

@@ -72,6 +72,14 @@ func (s *segment) done(kind uint8, now, planned, begun int64) {
 	}
 }
 
+// censor counts an operation that has no answer, and is waited for no longer.
+func (s *segment) censor(kind uint8, now, planned, begun int64) {
+	s.done(kind, now, planned, begun)
+	if planned >= s.from {
+		s.kinds[kind].censored++
+	}
+}
+
 func (s *segment) begun(kind uint8, now, planned int64) {
 	if k := &s.kinds[kind]; k.lag != nil && planned >= s.from {
 		k.lag.Record(now - planned)

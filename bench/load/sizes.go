@@ -159,6 +159,16 @@ func (s Sizes) atLeast(least int) Sizes {
 	return s
 }
 
+// atMost keeps a lognormal whose largest size is not given from larger ones.
+func (s Sizes) atMost(most int) Sizes {
+	if s.sigma > 0 && s.ranges[0].high == MaxSize {
+		bounds := s.ranges[0]
+		bounds.high = most
+		s.ranges = []sizeRange{bounds}
+	}
+	return s
+}
+
 // fixed reports the size that all messages have, if there is one.
 func (s *Sizes) fixed() (int, bool) {
 	low := s.smallest()

@@ -11,6 +11,9 @@ func (w *worker) connect(remote net.Addr, source netip.Addr) (int, error) {
 	if native(w.kernel) {
 		return connectNative(remote, source)
 	}
+	if remote, ok := remote.(*net.UDPAddr); ok {
+		return connectEach(w.kernel, source, remote)
+	}
 	var local net.Addr
 	if source.IsValid() {
 		local = &net.TCPAddr{IP: source.AsSlice(), Zone: source.Zone()}

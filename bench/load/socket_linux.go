@@ -20,25 +20,30 @@ var machine = sys.Host
 // native reports whether what a kernel calls descriptors are Linux's, and its pollers Linux's, too.
 func native(kernel sys.Kernel) bool { return kernel == machine }
 
-// openSocket makes a non-blocking, close-on-exec stream socket that can connect to remote, and comes from source unless that is the zero Addr.
+// openSocket makes a non-blocking, close-on-exec socket that can connect to remote, and comes from source unless that is the zero Addr.
 func openSocket(remote net.Addr, source netip.Addr) (int, error) {
-	family := unix.AF_UNIX
-	if addr, ok := remote.(*net.TCPAddr); ok {
+	family, kind := unix.AF_UNIX, unix.SOCK_STREAM
+	if ip := ipOf(remote); ip.IsValid() {
 		family = unix.AF_INET6
-		if addr.IP.To4() != nil {
+		if ip.Is4() {
 			family = unix.AF_INET
 		}
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if remote.Network() == "udp" {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
 	if family == unix.AF_UNIX {
 		return fd, nil
 	}
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		unix.Close(fd)
-		return -1, os.NewSyscallError("setsockopt", err)
+	if kind == unix.SOCK_STREAM {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+			unix.Close(fd)
+			return -1, os.NewSyscallError("setsockopt", err)
+		}
 	}
 	if err := bindSocket(fd, source); err != nil {
 		unix.Close(fd)
@@ -101,6 +106,8 @@ func sockaddr(addr net.Addr) (unix.Sockaddr, error) {
 	switch addr := addr.(type) {
 	case *net.UnixAddr:
 		return &unix.SockaddrUnix{Name: addr.Name}, nil
+	case *net.UDPAddr:
+		return sockaddr((*net.TCPAddr)(addr)) // they are the same
 	case *net.TCPAddr:
 		if ip := addr.IP.To4(); ip != nil {
 			return &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(ip)}, nil

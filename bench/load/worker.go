@@ -52,8 +52,9 @@ type worker struct {
 	untold        bool    // which are not told so, and do not answer: whoever began the run speaks with their server
 	silent        bool    // it sends no more
 	shared        *shared
-	spans         []int64 // of the run
-	cookie        []byte  // of iperf3
+	datagrams     *datagrams // or nil
+	spans         []int64    // of the run
+	cookie        []byte     // of iperf3
 
 	number   int
 	seg      *segment
@@ -88,6 +89,7 @@ func newWorker(ctx context.Context, o *Options) (*worker, error) {
 		spare:  make(chan *segment, 2),
 	}
 	w.kinds = o.kinds()
+	w.datagrams = newDatagrams(o)
 	switch {
 	case o.Protocol == ProtocolIperf3:
 		w.untold = true
@@ -115,13 +117,35 @@ func newWorker(ctx context.Context, o *Options) (*worker, error) {
 func (w *worker) close() {
 	w.alarm.close()
 	w.poller.Close()
+	if w.datagrams != nil && w.datagrams.shared != nil {
+		w.datagrams.shared.close()
+	}
 	for i := range w.conns {
 		w.closeSocket(&w.conns[i])
 	}
 }
 
+// tokenOf is what the poller knows connection c by.
+func (w *worker) tokenOf(c *conn) poller.Token { return poller.Token(c.id - w.conns[0].id) }
+
+// ofNoConn takes note of an event that is of no connection alone, and reports whether it is one.
+func (w *worker) ofNoConn(token poller.Token) bool {
+	switch token {
+	case alarmToken:
+		w.alarmAt = 0
+	case sharedToken:
+		w.datagrams.more = true
+	default:
+		return false
+	}
+	return true
+}
+
 // wait waits for events, or until something is due.
 func (w *worker) wait(due int64) (int, error) {
+	if err := w.datagrams.flush(); err != nil {
+		return 0, err
+	}
 	before := w.kernel.Nanotime()
 	timeout := time.Duration(-1)
 	switch left := due - before; {
@@ -162,16 +186,28 @@ func (w *worker) traffic(along *timeline, from int64) error {
 			return err
 		}
 		for _, event := range w.events[:n] {
-			if event.Token == alarmToken {
-				w.alarmAt = 0
+			if w.ofNoConn(event.Token) {
 				continue
 			}
 			if err := w.dispatch(&w.conns[event.Token], event.Readiness); err != nil {
 				return err
 			}
 		}
+		if w.datagrams != nil {
+			if err := w.pullMore(); err != nil {
+				return err
+			}
+			if err := w.pushUnsent(); err != nil {
+				return err
+			}
+		}
 		if err := w.proceed(t); err != nil {
 			return err
+		}
+		if w.datagrams != nil && n < len(w.events) && !w.datagrams.more {
+			if err := w.giveUp(); err != nil {
+				return err
+			}
 		}
 		if w.draining && (w.idle(t.end) || w.now >= t.deadline) {
 			if err := w.censor(t.end); err != nil {
@@ -196,7 +232,7 @@ type traffic struct {
 
 // due is when something must be done whatever comes.
 func (w *worker) due(t *traffic) int64 {
-	if len(w.again) > 0 {
+	if len(w.again) > 0 || w.datagrams != nil && w.datagrams.more {
 		return w.now
 	}
 	due := min(w.checked+int64(checkPeriod), t.deadline)
@@ -210,6 +246,9 @@ func (w *worker) due(t *traffic) int64 {
 		if p.at < t.end {
 			due = min(due, p.at)
 		}
+	}
+	if w.datagrams != nil && len(w.datagrams.due) > 0 {
+		due = min(due, w.datagrams.due[0].at)
 	}
 	return due
 }
@@ -432,17 +471,14 @@ func (w *worker) censor(end int64) error {
 	for i := range w.conns {
 		c := &w.conns[i]
 		if w.work == workChurn && (c.state == stateConnecting || c.state == stateSecuring) {
-			w.seg.done(kindMain, w.now, c.more.planned, c.more.began)
-			if c.more.planned >= w.seg.from {
-				w.seg.kinds[kindMain].censored++
-			}
+			w.seg.censor(kindMain, w.now, c.more.planned, c.more.began)
+		}
+		if c.peer != nil {
+			w.censorDatagrams(c)
 		}
 		for ; c.head != c.tail; c.head++ {
 			if m := c.slot(c.head); m.last {
-				w.seg.done(m.kind, w.now, m.planned, m.begun)
-				if m.planned >= w.seg.from {
-					w.seg.kinds[m.kind].censored++
-				}
+				w.seg.censor(m.kind, w.now, m.planned, m.begun)
 			}
 		}
 		for c.waiting.len() > 0 {
@@ -483,7 +519,7 @@ func (w *worker) look() error {
 			return err
 		}
 	}
-	if w.opts.Stall == 0 {
+	if w.opts.Stall == 0 || w.datagrams != nil {
 		return nil
 	}
 	for i := range w.conns {

@@ -204,11 +204,15 @@ func checkFacts(r *result.Run) []fact {
 	switch {
 	case c.Checked == 0:
 		verdict = "nothing was checked"
-	case faults(c) > 0:
+	case c.Faults() > 0:
 		verdict = "wrong: see below"
 	}
+	lost := integer(c.Lost)
+	if c.Late > 0 {
+		lost += fmt.Sprintf(", of which %s came late", integer(c.Late))
+	}
 	all := []fact{
-		{"Verdict", verdict}, {"Checked", integer(c.Checked)}, {"Lost", integer(c.Lost)}, {"Out of order", integer(c.Reordered)},
+		{"Verdict", verdict}, {"Checked", integer(c.Checked)}, {"Lost", lost}, {"Out of order", integer(c.Reordered)},
 		{"Twice", integer(c.Duplicated)}, {"Corrupt", integer(c.Corrupt)},
 	}
 	if told := r.Receipt; told != nil {
@@ -216,8 +220,6 @@ func checkFacts(r *result.Run) []fact {
 	}
 	return all
 }
-
-func faults(c *result.Check) int64 { return c.Lost + c.Reordered + c.Duplicated + c.Corrupt }
 
 func generatorFacts(r *result.Run) []fact {
 	g := &r.Generator

@@ -133,7 +133,7 @@ func subtitle(groups []*group) string {
 func newRunView(g *group) runView {
 	v := runView{Label: g.Label, Style: styleOf(g.Index), SLOMet: true}
 	var met, of int
-	var errors, operations int64
+	var errors, operations, faults int64
 	var check result.Check
 	for i, run := range g.runs {
 		for _, reason := range run.Invalid {
@@ -156,8 +156,8 @@ func newRunView(g *group) runView {
 		}
 		errors += g.summaries[i].errors()
 		operations += g.summaries[i].operations
-		check.Checked += run.Check.Checked
-		check.Lost += faults(&run.Check)
+		check.Add(&run.Check)
+		faults += run.Check.Faults()
 	}
 	v.Valid = len(v.Invalid) == 0
 	if of > 0 {
@@ -167,9 +167,11 @@ func newRunView(g *group) runView {
 	if errors > 0 {
 		v.Errors = fmt.Sprintf("%s errors in %s operations", integer(errors), integer(operations))
 	}
-	switch v.Faulty = check.Lost > 0; {
+	switch v.Faulty = faults > 0; {
 	case v.Faulty:
-		v.Check = fmt.Sprintf("%s payloads were lost, out of order, twice or corrupt", integer(check.Lost))
+		v.Check = fmt.Sprintf("%s payloads were lost, out of order, twice or corrupt", integer(faults))
+	case check.Datagrams:
+		v.Check = fmt.Sprintf("%s payloads checked, all right, and %s lost", integer(check.Checked), integer(check.Lost))
 	case check.Checked > 0:
 		v.Check = fmt.Sprintf("%s payloads checked, all right", integer(check.Checked))
 	default:

@@ -161,6 +161,8 @@ func TestHead(t *testing.T) {
 		"Invalid: these figures must not be believed", "the generator was the limit", "1 of 2 objectives met", "1,234 errors in ", "7 payloads were lost",
 		"shard 2 of 3 alone", "5 never answered", "✗ missed", "✓ met", "not known: the loop was closed", "a first CPU / a second CPU", "p99&lt;50ms", "99.8\u00a0% of the 50,000/s that were planned",
 	)
+	r.Check.Datagrams, r.Check.Late = true, 3
+	requireContains(t, write(t, r), "1,500,000 payloads checked, all right, and 7 lost", "7, of which 3 came late")
 	page = write(t, run("loop", 10, 1))
 	require.False(t, strings.Contains(shown(page), "Invalid:"))
 	requireContains(t, page, "1,500,000 payloads checked, all right", "no errors")

@@ -250,3 +250,33 @@ func FuzzCondition(f *testing.F) {
 		}
 	})
 }
+
+// What is lost of datagrams is a share of all, and a fault only if it is one of a stream.
+func TestLoss(t *testing.T) {
+	r := measuredRun()
+	r.Check = Check{Checked: 3, Lost: 1, Late: 1, Reordered: 2}
+	for expression, want := range map[string]Objective{
+		"loss<=0.25": {Value: 0.25, OK: true},
+		"loss<0.25":  {Value: 0.25},
+		"late==1":    {Value: 1, OK: true},
+	} {
+		c, err := ParseCondition(expression)
+		require.NoError(t, err)
+		want.Expression = expression
+		require.Equal(t, want, c.Evaluate(r))
+	}
+	require.EqualValues(t, 3, r.Check.Faults())
+	r.Check.Datagrams = true
+	require.Zero(t, r.Check.Faults())
+	r.Check.Add(&Check{Checked: 1, Corrupt: 5, Late: 2})
+	require.EqualValues(t, 5, r.Check.Faults())
+	require.Equal(t, Check{Checked: 4, Lost: 1, Late: 3, Reordered: 2, Corrupt: 5, Datagrams: true}, r.Check)
+	var table strings.Builder
+	require.NoError(t, r.WriteTable(&table))
+	require.Contains(t, table.String(), "4 answers: 1 lost (of them 3 late), 2 reordered, 0 duplicated, 5 corrupt\n")
+
+	r.Check = Check{}
+	c, err := ParseCondition("loss==0")
+	require.NoError(t, err)
+	require.Equal(t, Objective{Expression: "loss==0", Reason: "nothing was checked"}, c.Evaluate(r))
+}

@@ -185,12 +185,7 @@ func (m *merger) surroundings() {
 func (m *merger) counters() {
 	for i, s := range m.shards {
 		m.run.Target += s.Target
-		c, from := &m.run.Check, s.Check
-		c.Checked += from.Checked
-		c.Lost += from.Lost
-		c.Reordered += from.Reordered
-		c.Duplicated += from.Duplicated
-		c.Corrupt += from.Corrupt
+		m.run.Check.Add(&s.Check)
 		if from := s.Receipt; from != nil {
 			if m.run.Receipt == nil {
 				m.run.Receipt = new(Receipt)

@@ -184,6 +184,14 @@ var figures = []quantity{
 	{"errors", plain, known((*Run).errors)},
 	{"connect_failed", plain, known(func(r *Run) int64 { return int64(r.Connect.Failed) })},
 	{"lost", plain, known(func(r *Run) int64 { return r.Check.Lost })},
+	{"loss", plain, func(r *Run) (float64, string) {
+		c := &r.Check
+		if c.Checked+c.Lost == 0 {
+			return 0, "nothing was checked"
+		}
+		return float64(c.Lost) / float64(c.Checked+c.Lost), ""
+	}},
+	{"late", plain, known(func(r *Run) int64 { return r.Check.Late })},
 	{"reordered", plain, known(func(r *Run) int64 { return r.Check.Reordered })},
 	{"duplicated", plain, known(func(r *Run) int64 { return r.Check.Duplicated })},
 	{"corrupt", plain, known(func(r *Run) int64 { return r.Check.Corrupt })},

@@ -129,20 +129,43 @@ func (i *Interval) SetLatency(h *Histogram) {
 // Operation is what one kind of exchange took. In a closed loop the planned start is the start, and Lag is empty.
 type Operation struct {
 	Count    int64 `json:"count"`    // of those that were planned, or in a closed loop began, within the windows
-	Censored int64 `json:"censored"` // of them, those without an answer when the drain ended: they count as having taken until then
+	Censored int64 `json:"censored"` // of them, those without an answer when the drain ended, or a datagram of theirs was lost: they count as having taken until then
 
 	Response *Histogram `json:"response"` // from planned start to end
 	Service  *Histogram `json:"service"`  // from start to end
 	Lag      *Histogram `json:"lag"`      // from planned start to start
 }
 
-// Check is what the check of the payload found. All but Checked are faults of whatever is between the generator's ends.
+// Check is what the check of the payload found. All but Checked and Late are faults of whatever is between the generator's ends; but those that UDP may have
+// are figures.
 type Check struct {
 	Checked    int64 `json:"checked"`
 	Lost       int64 `json:"lost"`
 	Reordered  int64 `json:"reordered"`
 	Duplicated int64 `json:"duplicated"`
 	Corrupt    int64 `json:"corrupt"`
+
+	Datagrams bool  `json:"datagrams,omitempty"` // each message was a datagram of UDP, which may be lost, come twice or in another order
+	Late      int64 `json:"late,omitempty"`      // of the lost ones: their answers came, but too late
+}
+
+// Add adds what another part of the same run found.
+func (c *Check) Add(more *Check) {
+	c.Checked += more.Checked
+	c.Lost += more.Lost
+	c.Reordered += more.Reordered
+	c.Duplicated += more.Duplicated
+	c.Corrupt += more.Corrupt
+	c.Datagrams = c.Datagrams || more.Datagrams
+	c.Late += more.Late
+}
+
+// Faults is how many messages were not as they have to be.
+func (c *Check) Faults() int64 {
+	if c.Datagrams {
+		return c.Corrupt
+	}
+	return c.Lost + c.Reordered + c.Duplicated + c.Corrupt
 }
 
 // Receipt is what the server says that it has received, from the first connection on to the end of the drain.

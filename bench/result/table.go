@@ -35,7 +35,11 @@ func (r *Run) WriteTable(w io.Writer) error {
 		r.writeStages(&out)
 	}
 	line("connections", "%d of %d in %.3g s, %d failed", r.Connect.Made, r.Connect.Wanted, r.Connect.Seconds, r.Connect.Failed)
-	line("checked", "%d answers: %d lost, %d reordered, %d duplicated, %d corrupt", r.Check.Checked, r.Check.Lost, r.Check.Reordered, r.Check.Duplicated, r.Check.Corrupt)
+	c, late := &r.Check, ""
+	if c.Late > 0 {
+		late = fmt.Sprintf(" (of them %d late)", c.Late)
+	}
+	line("checked", "%d answers: %d lost%s, %d reordered, %d duplicated, %d corrupt", c.Checked, c.Lost, late, c.Reordered, c.Duplicated, c.Corrupt)
 	if c := r.Receipt; c != nil && c.Seconds > 0 {
 		line("received", "%d bytes on %d streams, as the server says: %s/s in %.3g s", c.Bytes, c.Streams, bitsText(float64(c.Bytes)*8/c.Seconds), c.Seconds)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 type loadCommand struct {
-	Addr string `arg:"" help:"Of the server: HOST:PORT, or unix:PATH. Several ports are taken in turn: HOST:7000-7003,7010."`
+	Addr string `arg:"" help:"Of the server: HOST:PORT, unix:PATH, or udp:HOST:PORT. Several ports are taken in turn: HOST:7000-7003,7010."`
 
 	Conns    int    `default:"100" help:"Connections." placeholder:"N" group:"What:"`
 	Threads  int    `default:"1" help:"Event loops that drive them." placeholder:"N" group:"What:"`
@@ -26,7 +26,7 @@ type loadCommand struct {
 	Framing  string `help:"Where a message ends: raw (nowhere that shows), length (4 bytes before it say how many follow), line; raw by default, and length with --workload push and broadcast." placeholder:"NAME" group:"What:"`
 	Size     string `default:"64" help:"Bytes of a message: 64, a range (64-1024), a list with weights (64:9,1024:1), or lognormal:MEDIAN,SIGMA[,LARGEST]." placeholder:"SIZES" group:"What:"`
 	Batch    int    `default:"1" help:"Messages of an operation, which are sent together." placeholder:"N" group:"What:"`
-	Depth    int    `help:"Operations in flight on a connection, at most; 1 by default, 64 with --pace max." placeholder:"N" group:"What:"`
+	Depth    int    `help:"Operations in flight on a connection, at most; 1 by default, 64 with --pace max, and with --rate over UDP." placeholder:"N" group:"What:"`
 
 	Active    int           `help:"Connections that are at work; all by default, and 1 that sends (in each room) with --workload broadcast. The others are idle." placeholder:"N" group:"What:"`
 	Rooms     int           `help:"Rooms that the connections of workload broadcast are spread over: what one sends comes to those of its room." placeholder:"N" group:"What:"`
@@ -64,7 +64,8 @@ type loadCommand struct {
 	Duration    time.Duration `short:"d" default:"10s" help:"Measured time, of each window." group:"Phases:"`
 	Windows     int           `default:"1" help:"Windows that follow each other, each with figures of its own." placeholder:"N" group:"Phases:"`
 	Drain       time.Duration `default:"5s" help:"How long to wait at the end for what is in flight. What has no answer then counts as having taken until then." group:"Phases:"`
-	Stall       time.Duration `help:"Give a connection up that waits for an answer and hears nothing for so long; by default it may wait until the end." group:"Phases:"`
+	LostAfter   time.Duration `help:"Over UDP, a datagram that has no answer for so long is lost; 200ms by default." group:"Phases:"`
+	Stall       time.Duration `help:"Give a connection up that waits for an answer and hears nothing for so long; by default it may wait until the end. Over UDP only while connecting." group:"Phases:"`
 	FailFast    bool          `help:"End the run at the first fault of any connection." group:"Phases:"`
 
 	MaxLate     time.Duration `default:"2ms" help:"The run is invalid if 1 % of its operations begin so much later than they could, for the generator's own reasons; negative: no bound." group:"Validity:"`
@@ -162,7 +163,7 @@ func (c *loadCommand) Run() error {
 // outcome is what a run's exit code tells. What is wrong with the answers is worse than any figure.
 func outcome(run *result.Run) error {
 	switch {
-	case run.Check.Lost+run.Check.Reordered+run.Check.Duplicated+run.Check.Corrupt > 0:
+	case run.Check.Faults() > 0:
 		return fmt.Errorf("what came back is not what was sent: %s", run.Faults[0])
 	case run.Interrupted:
 		return errInterrupted
@@ -183,14 +184,12 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 		Framing: c.Framing, Size: size, Batch: c.Batch, Depth: c.Depth,
 		Pace: c.Pace, Rate: c.Rate, Stages: c.Stages, Seed: c.Seed,
 		ConnectRate: c.ConnectRate, Connecting: c.Connecting, Settle: c.Settle, Warmup: c.Warmup, Window: c.Duration, Windows: c.Windows,
-		Drain: c.Drain, Stall: c.Stall, FailFast: c.FailFast,
+		Drain: c.Drain, LostAfter: c.LostAfter, Stall: c.Stall, FailFast: c.FailFast,
 		Active: c.Active, Rooms: c.Rooms, Heartbeat: c.Heartbeat, Slow: c.Slow, SlowRate: c.SlowRate, Sources: c.Source,
 		Shard: result.Shard(c.Shard), ID: c.RunID,
 		MaxLate: c.MaxLate, MinAchieved: c.MinAchieved, MaxBusy: c.MaxBusy, Tags: c.Tag,
 	}
-	if path, ok := strings.CutPrefix(c.Addr, "unix:"); ok {
-		o.Network, o.Addr = "unix", path
-	}
+	o.Network, o.Addr = splitNetwork(c.Addr)
 	c.stageOptions(&o)
 	if err := c.explicit(); err != nil {
 		return o, nil, err
@@ -220,6 +219,16 @@ func (c *loadCommand) options() (load.Options, []*result.Condition, error) {
 	}
 	conditions, err := result.ParseConditions(c.SLO)
 	return o, conditions, err
+}
+
+// splitNetwork takes an address apart: unix:PATH, udp:HOST:PORT, or HOST:PORT of TCP.
+func splitNetwork(text string) (network, addr string) {
+	for _, network := range []string{"unix", "udp"} {
+		if addr, ok := strings.CutPrefix(text, network+":"); ok {
+			return network, addr
+		}
+	}
+	return "tcp", text
 }
 
 // explicit refuses a 0 that was asked for where Options have a default in its place.

@@ -12,7 +12,7 @@ import (
 )
 
 type searchCommand struct {
-	Server    string   `arg:"" help:"The address of a server, HOST:PORT or unix:PATH, or a command that starts one for each run, as for strand ab."`
+	Server    string   `arg:"" help:"The address of a server, HOST:PORT, unix:PATH or udp:HOST:PORT, or a command that starts one for each run, as for strand ab."`
 	SLO       []string `name:"slo" sep:"none" required:"" help:"What is demanded of the server, such as 'p99<5ms' or 'errors==0'; may be repeated." placeholder:"CONDITION"`
 	First     float64  `default:"1000" help:"Rate to begin with, in operations a second." placeholder:"N"`
 	Highest   float64  `default:"1e8" help:"Rate not to go above." placeholder:"N"`

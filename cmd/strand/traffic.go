@@ -82,7 +82,7 @@ func measure(ctx context.Context, o load.Options, pid int) (*result.Run, error) 
 			outcome.Fill(run)
 		}
 	}
-	if err == nil && run.Check.Lost+run.Check.Reordered+run.Check.Duplicated+run.Check.Corrupt > 0 {
+	if err == nil && run.Check.Faults() > 0 {
 		err = fmt.Errorf("what came back is not what was sent: %s", run.Faults[0])
 	}
 	return run, err
@@ -95,14 +95,15 @@ type place struct {
 	args    []string
 }
 
-// parsePlace takes an address, HOST:PORT or unix:PATH, from a command.
+// parsePlace tells an address, HOST:PORT, unix:PATH or udp:HOST:PORT, from a command.
 func parsePlace(text string) (place, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 {
 		return place{}, errors.New("neither an address nor a command")
 	}
 	if len(words) == 1 {
-		if _, _, err := net.SplitHostPort(text); err == nil || strings.HasPrefix(text, "unix:") {
+		network, addr := splitNetwork(text)
+		if _, _, err := net.SplitHostPort(addr); err == nil || network == "unix" {
 			return place{addr: text}, nil
 		}
 	}
@@ -112,10 +113,7 @@ func parsePlace(text string) (place, error) {
 // with runs do with a server: one that is started for this alone, or the one that is there.
 func (p *place) with(ctx context.Context, cpus watch.CPUs, do func(addr string, pid int) (*result.Run, error)) (*result.Run, error) {
 	if p.addr != "" {
-		network, addr := "tcp", p.addr
-		if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-			network, addr = "unix", path
-		}
+		network, addr := splitNetwork(p.addr)
 		pid, err := watch.FindListener(network, addr)
 		if err != nil {
 			pid = 0 // it may be on another machine, and is not watched
