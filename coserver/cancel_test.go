@@ -106,8 +106,11 @@ func TestCancelWriteOfGatheredOutput(t *testing.T) {
 	within(t, func(t *testing.T) {
 		conns := make(chan *coserver.Conn, 1)
 		answer := bytes.Repeat([]byte("a"), 15<<10)
-		const lines = 2000
+		const lines, buffer = 400, 64 << 10 // several times what the two sockets take
 		addr := start(t, &coserver.Server{Handler: func(c *coserver.Conn) error {
+			if err := c.SetWriteBuffer(buffer); err != nil {
+				return err
+			}
 			conns <- c
 			for {
 				_, err := c.ReadSlice('\n')
@@ -123,6 +126,7 @@ func TestCancelWriteOfGatheredOutput(t *testing.T) {
 			}
 		}}, "tcp")
 		client := dial(t, addr)
+		require.NoError(t, client.(*net.TCPConn).SetReadBuffer(buffer))
 		c := receive(t, conns)
 		_, err := client.Write(bytes.Repeat([]byte("\n"), lines))
 		require.NoError(t, err)

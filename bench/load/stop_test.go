@@ -162,3 +162,19 @@ func TestStopTooEarly(t *testing.T) {
 		})
 	}
 }
+
+// What is left of a ramp has the rate that was planned for it, and is judged by that.
+func TestStopWithinAStage(t *testing.T) {
+	o := quick(startServer(t, server.ProtoEcho))
+	o.Window, o.Windows, o.Threads = 0, 0, 2
+	o.Stages = []load.Stage{{From: 100, To: 100, Duration: time.Second}, {From: 100, To: 1100, Duration: 10 * time.Second}, {From: 1, To: 1, Duration: time.Hour}}
+	stopAfter(&o, 1, func(s load.Second) time.Time { return s.Begin.Add(4 * time.Second) })
+	run, err := load.Run(t.Context(), o)
+	require.NoError(t, err)
+	require.True(t, run.Interrupted)
+	require.Empty(t, run.Invalid)
+	require.Len(t, run.Windows, 2)
+	require.InEpsilon(t, 250, run.Windows[1].Target, 0.02, "of the ramp's first three seconds")
+	require.InEpsilon(t, (100+3*250)/4.0, run.Target, 0.02)
+	require.InEpsilon(t, 100+3*250, run.Operations["echo"].Count, 0.02)
+}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -50,7 +51,7 @@ func (l *loading) until(t *testing.T, pattern string) []string {
 		line, err := l.stderr.ReadString('\n')
 		l.said += line
 		require.NoError(t, err, l.said)
-		if match := regexp.MustCompile(pattern).FindStringSubmatch(line); match != nil {
+		if match := regexp.MustCompile(pattern).FindStringSubmatch(strings.TrimSuffix(line, "\n")); match != nil {
 			return match
 		}
 	}

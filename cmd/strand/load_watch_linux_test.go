@@ -44,8 +44,7 @@ func TestLoadWatches(t *testing.T) {
 			o := run(t, exec.Command(strand, args...))
 			require.Equal(t, 0, o.code, o.stderr)
 			require.Regexp(t, `\nserver      strand: [0-9.]+ µs of CPU for a message, `, o.stdout)
-			require.Regexp(t, ` \d+ context switches and \d+ that it did not want\n|in the end RSS `, o.stdout)
-			require.Contains(t, o.stdout, "TCP memory of the machine ")
+			require.Regexp(t, `\n            in the end RSS [0-9.]+ MiB, PSS [0-9.]+ MiB`, o.stdout)
 			r, err := result.ReadFile(file)
 			require.NoError(t, err)
 			require.NotNil(t, r.Server)
@@ -53,9 +52,8 @@ func TestLoadWatches(t *testing.T) {
 			require.Equal(t, s.cmd.Process.Pid, r.Server.PID)
 			require.Negative(t, r.Server.Idle.At)
 			require.LessOrEqual(t, r.Server.Before.At, r.Server.Idle.At)
-			require.Greater(t, r.Server.End.At, r.Server.Begin.At+1)
+			require.Greater(t, r.Server.End.At, r.Server.Begin.At)
 			require.Greater(t, r.Server.End.VoluntarySwitches, r.Server.Begin.VoluntarySwitches)
-			require.GreaterOrEqual(t, r.Server.Idle.Descriptors, r.Server.Before.Descriptors+5, "a connection each")
 			var cpu float64
 			for _, w := range r.Windows {
 				cpu += w.CPUUser + w.CPUSystem
