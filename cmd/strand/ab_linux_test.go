@@ -68,11 +68,13 @@ func TestAB(t *testing.T) {
 
 // Servers that run are compared by their addresses, at a rate that both can do.
 func TestABOfAddresses(t *testing.T) {
-	a, b := serve(t, nil), serve(t, nil, "--engine", "net")
-	o := run(t, exec.Command(strand, shortly("ab", "--a", a.addr, "--b", b.addr)...))
-	require.Equal(t, 0, o.code, o.stderr)
-	require.Contains(t, o.stdout, "A: "+a.addr)
-	require.Contains(t, o.stdout, "server memory", "they are of this machine")
+	for proto, network := range map[string]string{"echo": "", "udp-echo": "udp:"} {
+		a, b := serve(t, nil, "--proto", proto), serve(t, nil, "--proto", proto, "--engine", "net")
+		o := run(t, exec.Command(strand, shortly("ab", "--a", network+a.addr, "--b", network+b.addr)...))
+		require.Equal(t, 0, o.code, o.stderr)
+		require.Contains(t, o.stdout, "A: "+network+a.addr)
+		require.Contains(t, o.stdout, "server memory", "they are of this machine")
+	}
 }
 
 func TestSearch(t *testing.T) {
