@@ -28,9 +28,10 @@ func addErrors(all, more map[string]int64) map[string]int64 {
 	return all
 }
 
+// addCounts adds what is counted by span. A segment that is older than the end of a run that was cut short has more of them.
 func addCounts(all, more []int64) []int64 {
-	if len(all) == 0 && len(more) > 0 {
-		all = make([]int64, len(more))
+	if missing := len(more) - len(all); missing > 0 {
+		all = append(all, make([]int64, missing)...)
 	}
 	for i, count := range more {
 		all[i] += count
