@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,5 +23,18 @@ func TestInsertTable(t *testing.T) {
 	for _, document := range []string{"", tableBegin + "old\n", tableEnd + tableBegin} {
 		_, err := testReport().InsertTable([]byte(document))
 		require.Equal(t, errNoPlace, err)
+	}
+}
+
+// What documents say was measured is what stands in the files beside them.
+func TestDocumentsHaveWhatWasMeasured(t *testing.T) {
+	for document, results := range map[string]string{"../README.md": "results/readme.json", "../docs/measured.md": "results/workloads.json"} {
+		text, err := os.ReadFile(document)
+		require.NoError(t, err)
+		report, err := ReadReport(results)
+		require.NoError(t, err)
+		want, err := report.InsertTable(text)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(text), "make results writes it")
 	}
 }
