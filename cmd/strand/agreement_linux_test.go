@@ -50,7 +50,8 @@ func agreements(t *testing.T) []agreement {
 			if conns < saturatingConns { // it is the path that limits them
 				requests = conns * pipeline * seconds * int(time.Second/pathDelay)
 			}
-			return []string{*redisBenchmark, "-p", port, "-c", strconv.Itoa(conns), "-n", strconv.Itoa(requests), "-t", test, "-d", "64", "-P", strconv.Itoa(pipeline), "-q"}
+			return []string{*redisBenchmark, "-p", port, "-c", strconv.Itoa(conns), "-n", strconv.Itoa(requests), "-t", test, "-d", "64", "-P", strconv.Itoa(pipeline), "-q",
+				"-r", strconv.Itoa(conns)} // as many keys as strand load has: one for each connection
 		}
 	}
 	const redisRate, redisP50 = `([0-9.]+) requests per second`, `p50=([0-9.]+) (msec)`
