@@ -64,11 +64,12 @@ func TestWorkloads(t *testing.T) {
 					require.Positive(t, run.Check.Checked)
 				}
 				if o.Rate > 0 {
-					exact := 0.25
+					due := o.Rate * o.Window.Seconds()
+					require.LessOrEqual(t, float64(run.Operations[c.workload].Count), 1.25*due)
 					if c.workload == load.WorkloadPush {
-						exact = 0.75 // a server that is late begins late
+						due -= o.Rate * 0.15 // the server may begin so late, and plans from then on
 					}
-					require.InEpsilon(t, o.Rate*o.Window.Seconds(), run.Operations[c.workload].Count, exact)
+					require.GreaterOrEqual(t, float64(run.Operations[c.workload].Count), 0.75*due)
 				}
 				if c.workload == load.WorkloadBroadcast {
 					require.EqualValues(t, 0, run.Check.Checked%int64(o.Conns), "each has had all")

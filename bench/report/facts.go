@@ -251,10 +251,16 @@ func serverFacts(r *result.Run) []fact {
 	for _, w := range r.Windows {
 		cpu += w.CPUUser + w.CPUSystem
 	}
+	toEnd := func(text string) string {
+		if !s.SeenToEnd() {
+			return "unknown: it was not there in the end"
+		}
+		return text
+	}
 	all := []fact{
 		{"Watched", strings.TrimSuffix(fmt.Sprintf("%s (process %d)", s.Name, s.PID), " (process 0)")},
 		{"Host", s.Host},
-		{"CPU in the windows", unitSeconds.format(cpu)},
+		{"CPU in the windows", toEnd(unitSeconds.format(cpu))},
 		{"Resident (RSS): before, idle, begin, end", size(func(s *result.Sample) int64 { return s.RSS })},
 		{"Proportional (PSS): the same", size(func(s *result.Sample) int64 { return s.PSS })},
 		{"TCP memory of the machine: the same", size(func(s *result.Sample) int64 { return s.TCPMemory })},
@@ -267,8 +273,8 @@ func serverFacts(r *result.Run) []fact {
 		{"Peak resident memory", unitBytes.format(float64(s.MaxRSS))},
 		{"Threads", integer(s.End.Threads)},
 		{"Descriptors while idle", integer(s.Idle.Descriptors)},
-		{"Context switches in the windows", fmt.Sprintf("%s voluntary, %s not", integer(s.End.VoluntarySwitches-s.Begin.VoluntarySwitches),
-			integer(s.End.InvoluntarySwitches-s.Begin.InvoluntarySwitches))},
+		{"Context switches in the windows", toEnd(fmt.Sprintf("%s voluntary, %s not", integer(s.End.VoluntarySwitches-s.Begin.VoluntarySwitches),
+			integer(s.End.InvoluntarySwitches-s.Begin.InvoluntarySwitches)))},
 	}
 	if begin, end := s.Begin.Runtime, s.End.Runtime; begin != nil && end != nil {
 		all = append(all,

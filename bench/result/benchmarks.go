@@ -29,11 +29,8 @@ var measures = []measure{
 	{"p99.9-ns", "lower", percentile(99.9)},
 	{"max-ns", "lower", percentile(100)},
 	{"server-cpu-ns/msg", "lower", func(r *Run, _ *Operation) (float64, bool) {
-		total := r.total()
-		if r.Server == nil || total.Messages == 0 {
-			return 0, false
-		}
-		return (total.CPUUser + total.CPUSystem) * 1e9 / float64(total.Messages), true
+		seconds, reason := r.cpuPerMessage()
+		return seconds * 1e9, reason == ""
 	}},
 	{"server-B/conn", "lower", func(r *Run, _ *Operation) (float64, bool) {
 		if r.Server == nil || r.Connect.Made == 0 {

@@ -123,6 +123,11 @@ INTERRUPTED these are the figures until then
 INVALID     why
 `, "\n"), out.String())
 
+	r.Server.End = Sample{} // it has died
+	out.Reset()
+	require.NoError(t, r.WriteTable(&out))
+	require.Contains(t, out.String(), "\nserver      net: CPU for a message unknown, the server was not there in the end, 1.00 MiB in use at most, 5.00 KiB for a connection that rests\ngenerator ")
+
 	r.Server, r.Unwatched = nil, "why not"
 	out.Reset()
 	require.NoError(t, r.WriteTable(&out))

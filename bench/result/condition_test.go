@@ -156,6 +156,7 @@ func TestConditionsThatCannotBeTold(t *testing.T) {
 		"rate<0.99*target":     {func(r *Run) { r.Target = 0 }, "the run had no target"},
 		"rate<1":               {func(r *Run) { r.Windows = nil }, "there was no window"},
 		"cpu_us_per_message<1": {func(r *Run) { r.Server = nil }, "nobody watched the server"},
+		"cpu_us_per_message<2": {func(r *Run) { r.Server.Begin.RSS, r.Server.End = 1, Sample{} }, "the server was not there in the end"},
 		"rss_per_conn<1B":      {func(r *Run) { r.Server = nil }, "nobody watched the server"},
 		"max_rss<1B":           {func(r *Run) { r.Server = nil }, "nobody watched the server"},
 		"rss_per_conn<2B":      {func(r *Run) { r.Connect.Made = 0 }, "there was no connection"},

@@ -196,14 +196,8 @@ var figures = []quantity{
 	{"duplicated", plain, known(func(r *Run) int64 { return r.Check.Duplicated })},
 	{"corrupt", plain, known(func(r *Run) int64 { return r.Check.Corrupt })},
 	{"cpu_us_per_message", plain, func(r *Run) (float64, string) {
-		if r.Server == nil {
-			return 0, "nobody watched the server"
-		}
-		total := r.total()
-		if total.Messages == 0 {
-			return 0, "there was no message"
-		}
-		return (total.CPUUser + total.CPUSystem) * 1e6 / float64(total.Messages), ""
+		seconds, reason := r.cpuPerMessage()
+		return seconds * 1e6, reason
 	}},
 	{"rss_per_conn", size, func(r *Run) (float64, string) {
 		if r.Server == nil {
@@ -241,6 +235,20 @@ func (r *Run) perSecond(n int64) (float64, string) {
 		return float64(n) / seconds, ""
 	}
 	return 0, "there was no window"
+}
+
+// cpuPerMessage is the server's processor time for a message in seconds, over all windows; or the reason why nobody knows it.
+func (r *Run) cpuPerMessage() (seconds float64, reason string) {
+	total := r.total()
+	switch {
+	case r.Server == nil:
+		return 0, "nobody watched the server"
+	case !r.Server.SeenToEnd():
+		return 0, "the server was not there in the end"
+	case total.Messages == 0:
+		return 0, "there was no message"
+	}
+	return (total.CPUUser + total.CPUSystem) / float64(total.Messages), ""
 }
 
 // total is all windows as one.

@@ -13,6 +13,9 @@ type Server struct {
 	MaxRSS int64  `json:"max_rss"` // over all samples
 }
 
+// SeenToEnd reports whether what a server has done within the windows is known: one that has died was seen at their begin, and not at their end.
+func (s *Server) SeenToEnd() bool { return s.Begin == Sample{} || s.End != Sample{} }
+
 // Sample is one look at a server. A field that could not be found out is 0.
 type Sample struct {
 	At float64 `json:"at"` // since the begin of the first window

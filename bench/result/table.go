@@ -47,7 +47,7 @@ func (r *Run) WriteTable(w io.Writer) error {
 		line("errors", "%d %s", r.Errors[kind], kind)
 	}
 	if s := r.Server; s != nil {
-		line("server", "%s: %s, %s in use at most%s", s.Name, perMessage(total), bytesText(float64(s.MaxRSS)), r.perConn())
+		line("server", "%s: %s, %s in use at most%s", s.Name, r.cpuText(), bytesText(float64(s.MaxRSS)), r.perConn())
 		for _, text := range s.lines() {
 			line("", "%s", text)
 		}
@@ -86,6 +86,9 @@ func (r *Run) WriteTable(w io.Writer) error {
 // lines say what was seen of a server from the begin of the first window to the end of the last one, and in the end.
 func (s *Server) lines() []string {
 	var all []string
+	if !s.SeenToEnd() {
+		return nil
+	}
 	begin, end := &s.Begin, &s.End
 	if end.CPUUser+end.CPUSystem > begin.CPUUser+begin.CPUSystem {
 		text := fmt.Sprintf("%.3g s of CPU, %.3g s of it in the kernel", end.CPUUser+end.CPUSystem-begin.CPUUser-begin.CPUSystem, end.CPUSystem-begin.CPUSystem)
@@ -114,11 +117,12 @@ func (s *Server) lines() []string {
 	return all
 }
 
-func perMessage(total Window) string {
-	if total.Messages == 0 {
-		return "no message"
+func (r *Run) cpuText() string {
+	seconds, reason := r.cpuPerMessage()
+	if reason != "" {
+		return "CPU for a message unknown, " + reason
 	}
-	return fmt.Sprintf("%.3g µs of CPU for a message", (total.CPUUser+total.CPUSystem)*1e6/float64(total.Messages))
+	return fmt.Sprintf("%.3g µs of CPU for a message", seconds*1e6)
 }
 
 func (r *Run) perConn() string {

@@ -226,7 +226,7 @@ func delay(near, far net.Conn) {
 		}
 	}()
 	for c := range chunks {
-		time.Sleep(time.Until(c.due))
+		time.Sleep(time.Until(c.due)) // that is how long the path is
 		near.Write(c.data)
 	}
 	near.Close()
