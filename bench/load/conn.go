@@ -134,7 +134,7 @@ func (w *worker) begin(c *conn, planned, now int64) {
 	}
 	w.inFlight++
 	if w.work == workBroadcast {
-		w.shared.published[w.shared.seats[c.id].room].Add(int64(w.opts.Batch))
+		w.broadcast.published[w.broadcast.seats[c.id].room].Add(int64(w.opts.Batch))
 	}
 	w.seg.begun(kind, now, planned)
 }

@@ -83,14 +83,14 @@ type run struct {
 	stops     chan time.Time     // when it is to end before its time
 	gathered  map[int][]*segment // by index, those that are not complete
 
-	kinds  []kind
-	shared *shared
-	iperf  *iperfTest // or nil
-	result *result.Run
-	total  segment   // of all windows and the drain
-	spans  []int64   // begins of what is judged by itself, and the end: each stage, or all windows together; kernel time
-	waited [][]int64 // by span, and worker's number
-	window struct {  // at hand
+	kinds     []kind
+	broadcast *broadcast
+	iperf     *iperfTest // or nil
+	result    *result.Run
+	total     segment   // of all windows and the drain
+	spans     []int64   // begins of what is judged by itself, and the end: each stage, or all windows together; kernel time
+	waited    [][]int64 // by span, and worker's number
+	window    struct {  // at hand
 		number  int
 		latency *result.Histogram
 	}
@@ -141,7 +141,7 @@ func (r *run) prepare() error {
 	r.kinds = o.kinds()
 	r.total = *newSegment(r.kinds)
 	r.window.latency = result.NewHistogram()
-	r.shared = newShared(o)
+	r.broadcast = newBroadcast(o)
 	first := r.first
 	for i := range o.Threads {
 		w, err := newWorker(r.ctx, o)
@@ -153,7 +153,7 @@ func (r *run) prepare() error {
 		active, slow := share(o.Active, i, o.Threads), share(o.Slow, i, o.Threads)
 		idle := share(o.Conns-o.Active-o.Slow, i, o.Threads)
 		n := active + idle + slow
-		w.number, w.segments, w.shared = i, r.segments, r.shared
+		w.number, w.segments, w.broadcast = i, r.segments, r.broadcast
 		if r.iperf != nil {
 			w.cookie = r.iperf.cookie
 		}
@@ -172,7 +172,7 @@ func (r *run) prepare() error {
 			*c = conn{fd: -1, id: uint32(first + j), ring: rings[j*ring : (j+1)*ring : (j+1)*ring]}
 			if w.datagrams != nil {
 				c.peer = new(peer)
-				if err := w.share(c, j); err != nil {
+				if err := w.shareSocket(c, j); err != nil {
 					return err
 				}
 			}

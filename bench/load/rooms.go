@@ -79,8 +79,8 @@ func seats(o *Options) (all []seat) {
 // fromElsewhere is a message that connection c should not have got.
 func (w *worker) fromElsewhere(c *conn, sender uint32) error {
 	w.seg.check.Corrupt++
-	if w.opts.Rooms > 0 && int(sender) < len(w.shared.seats) {
-		return w.fail(c, kindContent, fmt.Errorf("a message of connection %d of room %d has come", sender+1, w.shared.seats[sender].room+1))
+	if w.opts.Rooms > 0 && int(sender) < len(w.broadcast.seats) {
+		return w.fail(c, kindContent, fmt.Errorf("a message of connection %d of room %d has come", sender+1, w.broadcast.seats[sender].room+1))
 	}
 	return w.fail(c, kindContent, fmt.Errorf("a message of connection %d has come", sender+1))
 }
@@ -98,5 +98,5 @@ func (w *worker) settleBroadcast(c *conn) error {
 
 // published is how many messages connection c is to get.
 func (w *worker) published(c *conn) int64 {
-	return w.shared.published[w.shared.seats[c.id].room].Load()
+	return w.broadcast.published[w.broadcast.seats[c.id].room].Load()
 }

@@ -51,7 +51,7 @@ type worker struct {
 	finishing     bool    // nothing more will be sent to sinks
 	untold        bool    // which are not told so, and do not answer: whoever began the run speaks with their server
 	silent        bool    // it sends no more
-	shared        *shared
+	broadcast     *broadcast
 	datagrams     *datagrams // or nil
 	spans         []int64    // of the run
 	cookie        []byte     // of iperf3

@@ -53,16 +53,16 @@ type received struct {
 	missing int64
 }
 
-// shared is what the workers of a broadcast have in common.
-type shared struct {
+// broadcast is what the workers of a broadcast have in common.
+type broadcast struct {
 	seats      []seat         // by connection
 	senders    []int          // by room, how many
 	published  []atomic.Int64 // by room, messages that were begun
 	publishing atomic.Int32   // workers that may begin more
 }
 
-func newShared(o *Options) *shared {
-	s := &shared{}
+func newBroadcast(o *Options) *broadcast {
+	s := &broadcast{}
 	if o.Workload != WorkloadBroadcast {
 		return s
 	}
@@ -85,8 +85,8 @@ func (w *worker) equip(c *conn) {
 	case w.work == workPush:
 		c.more = &moreState{streams: make([]received, 1)}
 	case w.work == workBroadcast:
-		room := w.shared.seats[c.id].room
-		c.more = &moreState{streams: make([]received, w.shared.senders[room])}
+		room := w.broadcast.seats[c.id].room
+		c.more = &moreState{streams: make([]received, w.broadcast.senders[room])}
 		if w.opts.Rooms > 0 {
 			c.more.protocol = enter(int(room))
 		}
@@ -294,7 +294,7 @@ func (w *worker) receiveMessage(c *conn, whole []byte, now int64) error {
 
 // senderTo is which of those that send to connection c the connection number id is, or -1.
 func (w *worker) senderTo(c *conn, id uint32) int {
-	switch seats := w.shared.seats; {
+	switch seats := w.broadcast.seats; {
 	case w.work == workPush && id == c.id:
 		return 0
 	case w.work == workBroadcast && int(id) < len(seats) && seats[id].room == seats[c.id].room:
@@ -369,9 +369,9 @@ func (w *worker) complain(c *conn, err error) error {
 func (w *worker) delivered() bool {
 	if !w.silent {
 		w.silent = true
-		w.shared.publishing.Add(-1)
+		w.broadcast.publishing.Add(-1)
 	}
-	if w.shared.publishing.Load() > 0 {
+	if w.broadcast.publishing.Load() > 0 {
 		return false
 	}
 	for i := range w.conns {

@@ -40,8 +40,8 @@ func peerNumber(ip netip.Addr) uint32 {
 	return uint32(b[1]-1)<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
-// share has connection c, number n of the worker, send from the shared socket, if there is one and it is to.
-func (w *worker) share(c *conn, n int) error {
+// shareSocket has connection c, number n of the worker, send from the shared socket, if there is one and it is to.
+func (w *worker) shareSocket(c *conn, n int) error {
 	if !w.opts.shares() || n < len(w.remotes) {
 		return nil
 	}
