@@ -85,14 +85,19 @@ func TestSameAsNet(t *testing.T) {
 	})
 }
 
-// compare returns the traces of package net, with what is allowed to differ, and of ours.
+// notPollable is what package net says of a socket whose error the runtime's poller saw before the rest: a reset sets the error of the socket, and then
+// its state (tcp_reset), and EPOLLERR that comes alone, in between, makes every later Read fail like this. It says nothing of the connection.
+const notPollable = "not pollable"
+
+// compare returns the traces of package net, with what is allowed to differ, and of ours, from a run that no accident in the machine had a part in.
 func (s script) compare(t *testing.T, name, network string, base, open func() *connection) (want, got string) {
 	t.Helper()
 	for before := overflows(t); ; {
 		want = strings.Join(allow(t, name, network, s.run(t, base)), "\n")
 		got = strings.Join(s.run(t, open), "\n")
 		now := overflows(t)
-		if want == got || now == before {
+		accident := now != before || strings.Contains(want, notPollable)
+		if want == got || !accident {
 			return want, got
 		}
 		before = now
