@@ -30,7 +30,7 @@ lint:
 deps: ## who may know whom (docs/design.md)
 	.ci/deps
 
-cross: ## other platforms compile, tests included: one of each kind, or, with ALL=1, all
+cross: ## go vet of everything for all platforms, and, with BINARIES=1, test binaries too
 	.ci/cross
 
 test:

@@ -83,18 +83,14 @@ func obeyParent(o *load.Options, ends *ends) {
 	begin := make(chan time.Time, 1)
 	go func() { // until that process ends, or this one
 		defer ends.cancel()
-		lines := bufio.NewScanner(os.Stdin)
 		for _, told := range []chan<- time.Time{begin, ends.stop} {
-			if !lines.Scan() {
-				return
-			}
-			ns, err := strconv.ParseInt(lines.Text(), 10, 64)
-			if err != nil {
+			var ns int64
+			if _, err := fmt.Fscan(os.Stdin, &ns); err != nil {
 				return
 			}
 			told <- time.Unix(0, ns)
 		}
-		lines.Scan()
+		_, _ = io.Copy(io.Discard, os.Stdin)
 	}()
 	o.Begin = func(ctx context.Context) (time.Time, error) {
 		fmt.Println(shardReady)

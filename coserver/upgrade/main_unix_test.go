@@ -171,6 +171,7 @@ func serveLines(ln net.Listener) {
 			for lines.Scan() {
 				fmt.Fprintln(c, answer(lines.Text()))
 			}
+			_ = lines.Err() // a connection that fails has ended too
 		}()
 	}
 	for range count {
